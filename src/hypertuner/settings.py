@@ -1,0 +1,101 @@
+"""Every default of hypertuner, in one table: name, value, unit, environment variable, reason.
+
+Reading order: argument > `--flag` > environment > default. The environment is read when a setting is
+asked for, except the storage's path, which is made absolute when hypertuner is imported: a script may
+change its working folder afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hypertuner.errors import ConfigError
+
+T = TypeVar("T", str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """One default: its value, the variable that overrides it, and why it is what it is."""
+
+    name: str
+    default: T
+    variable: str
+    help: str
+
+    def get(self) -> T:
+        """The value in force: the environment's if the variable is set and not empty, else the default."""
+        text = os.environ.get(self.variable, "")
+        if not text:
+            return self.default
+        kind = type(self.default)
+        try:
+            if kind is bool:
+                return kind(_BOOLEANS[text.lower()])
+            return kind(text)
+        except (KeyError, ValueError):
+            raise ConfigError(
+                f"{self.variable}={text!r} is not {_KINDS[kind]}.\n  It sets: {self.help}. Default: {self.default!r}.",
+                key=self.variable,
+            ) from None
+
+
+_BOOLEANS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "on or off"}
+
+STORAGE = Setting("storage", "storage", "HYPERTUNER_STORAGE", "folder that holds the runs")
+MODE = Setting("mode", "on", "HYPERTUNER_MODE", "`off` makes Args, Logger and Saver write nothing")
+QUIET = Setting("quiet", False, "HYPERTUNER_QUIET", "say nothing on the terminal but errors")
+SOURCE_FILE_BYTES = Setting(
+    "source_file_bytes", 1_000_000, "HYPERTUNER_SOURCE_FILE_BYTES", "largest source file kept with a run, in bytes"
+)
+SOURCE_TOTAL_BYTES = Setting(
+    "source_total_bytes", 20_000_000, "HYPERTUNER_SOURCE_TOTAL_BYTES", "most source kept with a run, in bytes"
+)
+RECIPE_BYTES = Setting(
+    "recipe_bytes", 256 * 1024, "HYPERTUNER_RECIPE_BYTES", "most source embedded in a model file, in bytes"
+)
+MATCH_FLOOR = Setting(
+    "match_floor",
+    0.5,
+    "HYPERTUNER_MATCH_FLOOR",
+    "share of a model's parameters below which weights of another run are refused",
+)
+
+ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = (
+    STORAGE,
+    MODE,
+    QUIET,
+    SOURCE_FILE_BYTES,
+    SOURCE_TOTAL_BYTES,
+    RECIPE_BYTES,
+    MATCH_FLOOR,
+)
+
+_AT_IMPORT = Path.cwd()
+
+
+def storage_path() -> Path:
+    """Absolute path of the storage: HYPERTUNER_STORAGE, else `storage` in the folder hypertuner was imported in."""
+    return _AT_IMPORT / STORAGE.get()
+
+
+def is_off() -> bool:
+    """Whether HYPERTUNER_MODE=off asks hypertuner to write nothing at all."""
+    mode = MODE.get().lower()
+    if mode not in ("on", "off"):
+        raise ConfigError(f"HYPERTUNER_MODE={mode!r} is neither 'on' nor 'off'.", key="HYPERTUNER_MODE")
+    return mode == "off"
+
+
+def config_folder() -> Path:
+    """The user's own folder for hypertuner's key: HYPERTUNER_HOME, else the platform's usual place."""
+    if home := os.environ.get("HYPERTUNER_HOME"):
+        return Path(home)
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "hypertuner"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hypertuner"
