@@ -1,0 +1,315 @@
+"""Every write to disk: new files, replacements, appends, links and removals.
+
+The only module that opens for writing. What it promises:
+
+* `put_new`, `replace` and a committed `Draft` are atomic and durable: a reader sees the old file or the
+  whole new one, and a power cut after the call keeps the new one (file and folder are synced).
+* `put_new` and `Draft.commit_new` fail with FileExistsError when the name is taken, also by a process that
+  asked at the same instant.
+* `Appender.append` is one `write`: a line is in the file for every reader, and for `kill -9`, when it returns.
+* A full disk, a quota or a file-size limit is a StorageFullError; nothing that was there is touched.
+
+Every mutating operation passes `_do`, which counts it and asks `fault_plan`: a test can stop the shipped
+code at its n-th operation, for every n.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from hypertuner.errors import StorageFullError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# What file systems without hard links answer (FAT, some FUSE and network mounts).
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_DRAFT = ".draft-"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One mutating operation that is about to happen."""
+
+    number: int
+    name: str
+    path: str
+
+
+fault_plan: Callable[[Operation], None] | None = None
+_count = 0
+
+
+def _do(name: str, path: str | Path) -> None:
+    global _count
+    _count += 1
+    if fault_plan is not None:
+        fault_plan(Operation(_count, name, str(path)))
+
+
+@contextlib.contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn the operating system's 'no room' answers about `path` into a StorageFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        why = {errno.EDQUOT: "your quota is used up", errno.EFBIG: "a file-size limit was reached"}
+        raise StorageFullError(
+            f"Cannot write {path}: {why.get(error.errno or 0, 'the disk is full')}.\n"
+            "  Nothing that was saved before is touched. Free some room, then save again.",
+            path=path,
+        ) from error
+
+
+class _Counted(io.FileIO):
+    """An unbuffered file whose writes are counted and complete."""
+
+    def write(self, data: object) -> int:
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]  # io declares a wider type than it accepts
+        done = 0
+        while done < len(view):
+            _do("write", str(self.name))
+            done += super().write(view[done:]) or 0
+        return done
+
+    def truncate(self, size: int | None = None) -> int:
+        _do("truncate", str(self.name))
+        return super().truncate(size)
+
+
+class Draft:
+    """A new file under a temporary name in its target's folder, until it is committed.
+
+    Leaving the `with` block without a commit removes it. `file` is open for reading and writing.
+    """
+
+    def __init__(self, target: Path, *, mode: int = 0o644) -> None:
+        self.target = target
+        self._mode = mode
+        # Beside its target: a rename or a link is atomic within one file system only.
+        self._path = target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    def __enter__(self) -> Draft:
+        with full_disk_named(self.target):
+            _do("open", self._path)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        self.file = _Counted(descriptor, "r+", closefd=True)
+        self.file.name = str(self._path)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.file.close()
+        with contextlib.suppress(OSError):
+            _do("unlink", self._path)
+            self._path.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        _do("fsync", self._path)
+        os.fsync(self.file.fileno())
+        # After the content: a reader never finds the final name with the wrong mode.
+        os.chmod(self._path, self._mode & ~_UMASK)
+        self.file.close()
+
+    def commit_new(self) -> None:
+        """Give the file its name, durably. FileExistsError if the name is taken."""
+        with full_disk_named(self.target):
+            self._finish()
+            _do("link", self.target)
+            try:
+                os.link(self._path, self.target)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # No hard links here: the check and the rename are two steps, the best this file system can do.
+                if self.target.exists():
+                    raise FileExistsError(errno.EEXIST, "exists", str(self.target)) from None
+                os.rename(self._path, self.target)
+            sync_folder(self.target.parent)
+
+    def commit_replace(self) -> None:
+        """Put the file in the place of the one with its name, durably."""
+        with full_disk_named(self.target):
+            self._finish()
+            _do("rename", self.target)
+            os.replace(self._path, self.target)
+            sync_folder(self.target.parent)
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+# Read once: the only way to read it is to set it, and threads share it.
+_UMASK = _read_umask()
+
+
+def put_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file that must not exist yet, atomically and durably. FileExistsError if it does."""
+    with Draft(path, mode=mode) as draft, full_disk_named(path):
+        draft.file.write(data)
+        draft.commit_new()
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file, in the place of an old one if there is one, atomically and durably."""
+    with Draft(path, mode=mode) as draft, full_disk_named(path):
+        draft.file.write(data)
+        draft.commit_replace()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target`, which may exist, a hard link to `source`, or a copy of it where links are not to be had."""
+    temporary = target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    with full_disk_named(target):
+        try:
+            _do("link", temporary)
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with Draft(target, mode=0o444) as draft, source.open("rb") as original:
+                shutil.copyfileobj(original, draft.file, 8 << 20)
+                draft.commit_replace()
+            return
+        try:
+            _do("rename", target)
+            os.replace(temporary, target)
+        finally:
+            # rename() of two links to one file does nothing at all, and leaves both names.
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+        sync_folder(target.parent)
+
+
+class Appender:
+    """One file that grows by whole records; each `append` is one write, unbuffered."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _do("open", path)
+        self._descriptor = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666 & ~_UMASK
+        )
+        self.size = os.fstat(self._descriptor).st_size
+        # A writer that was killed in the middle of a record left half a line: close it, readers skip it.
+        if self.size and os.pread(self._descriptor, 1, self.size - 1) != b"\n":
+            self.append(b"\n")
+
+    def append(self, record: bytes) -> None:
+        """Write `record` at the end. OSError (nothing or a part was written) when there is no room."""
+        if fault_plan is not None:
+            _do("append", self.path)
+        written = os.write(self._descriptor, record)
+        self.size += written
+        if written < len(record):
+            # Half a line is on the disk: the next record must not continue it.
+            raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
+
+    def close_half_line(self) -> None:
+        """End a line that a full disk cut short, if there is one."""
+        self.size = os.fstat(self._descriptor).st_size
+        if self.size and os.pread(self._descriptor, 1, self.size - 1) != b"\n":
+            self.append(b"\n")
+
+    def sync(self) -> None:
+        """Return when all that was appended survives a power cut."""
+        _do("fsync", self.path)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; nothing is pending."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Create a folder and its parents, durably; nothing happens to one that exists."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        with full_disk_named(folder):
+            _do("mkdir", folder)
+            try:
+                os.mkdir(folder, mode)
+            except FileExistsError:
+                continue
+            sync_folder(folder.parent)
+
+
+def make_new_folder(path: Path) -> None:
+    """Create a folder that must not exist. FileExistsError if it does."""
+    make_folder(path.parent)
+    with full_disk_named(path):
+        _do("mkdir", path)
+        os.mkdir(path)
+        sync_folder(path.parent)
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy one file, without the promise to survive a power cut (source kept with a run)."""
+    make_folder(target.parent)
+    with full_disk_named(target):
+        _do("copy", target)
+        shutil.copyfile(source, target)
+
+
+def remove(path: Path) -> None:
+    """Remove one file; nothing happens when it is gone already."""
+    _do("unlink", path)
+    path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it; links are removed, never followed."""
+    _do("rmtree", path)
+    shutil.rmtree(path)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder within one file system. FileExistsError if the target exists."""
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, "exists", str(target))
+    _do("rename", target)
+    os.rename(source, target)
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut. Without it an acknowledged save can vanish on ext4 and XFS."""
+    _do("fsync folder", path)
+    if os.name == "nt":  # Windows has no such call; NTFS journals names
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove what a killed writer of this host left half-written in `folder`."""
+    import psutil
+
+    mark = f"{_DRAFT}{socket.gethostname()}-"
+    for path in folder.glob(f"{_DRAFT}*"):
+        pid = path.name.removeprefix(mark).split("-")[0]
+        if path.name.startswith(mark) and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            with contextlib.suppress(OSError):
+                remove(path)

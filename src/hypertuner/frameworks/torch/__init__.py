@@ -1,0 +1,1 @@
+"""The bridge to PyTorch: the only place that imports torch."""

@@ -1,0 +1,152 @@
+"""Logger: metrics into the current run's folder, one write a record.
+
+What `log` has returned for survives `kill -9`. It never raises into training: what cannot be recorded is said
+once, counted, and the count is shown when the run ends.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hypertuner.errors import HypertunerError
+from hypertuner.frameworks import scalars
+from hypertuner.store import current, media
+
+
+class Logger:
+    """Logs metrics of the current run; may be made anywhere, any number of times."""
+
+    def __init__(self) -> None:
+        # A thread has no `new_run` of its own: what it logs belongs to the run the logger was made in.
+        self._made_in = current.run()
+
+    def log(self, values: Mapping[str, Any], step: float | None = None) -> None:
+        """Append one record to the run's metrics.
+
+        Args:
+            values: names to numbers, bools, text, zero-dimensional tensors, nested mappings (flattened to
+                'train/loss'), `hypertuner.Image`, `Text` or `Histogram`.
+            step: whole number ≥ 0; None counts up by one. A float is kept as the time, as in 1.0.4.
+
+        A CUDA tensor is read later, without stalling the GPU: its record is written by the next `log` or
+        `save`, or at exit. NaN and infinity are kept. Never raises.
+        """
+        active = current.run_for(self._made_in)
+        if not active.writes:
+            return
+        try:
+            journal_of(active).log(values, step)
+        except Exception as error:  # the edge: nothing that goes wrong here may end a training
+            lose(active, error)
+
+
+def lose(active: current.ActiveRun, error: Exception) -> None:
+    """Count a record that could not be written, and say the first one."""
+    active.lost_records += 1
+    if active.lost_records == 1:
+        what = str(error) if isinstance(error, (HypertunerError, _BadValue)) else f"{type(error).__name__}: {error}"
+        current.say(f"a record could not be logged: {what}\n  Training goes on; the number of lost records is kept.")
+
+
+class _BadValue(Exception):
+    """A value that no metric can be."""
+
+
+class Journal:
+    """What one run logs, in order, with the records that wait for the GPU."""
+
+    def __init__(self, active: current.ActiveRun) -> None:
+        self._active = active
+        self._waiting: list[tuple[int, float | None, dict[str, Any]]] = []
+        self._next_step = 0
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+
+    def log(self, values: Mapping[str, Any], step: float | None) -> None:
+        if not isinstance(values, Mapping):
+            raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")
+        with self._lock:
+            number, time = self._step(step)
+            record = dict(self._flat(values))
+            self._flush()
+            if any(scalars.is_pending(value) for value in record.values()):
+                self._waiting.append((number, time, record))
+            else:
+                self._write(number, time, record)
+
+    def flush(self) -> None:
+        """Write the records that waited for the GPU."""
+        try:
+            with self._lock:
+                self._flush()
+        except Exception as error:  # the same edge as `log`
+            lose(self._active, error)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for number, time, record in waiting:
+            self._write(number, time, {name: scalars.settle(value) for name, value in record.items()})
+
+    def _write(self, step: int, time: float | None, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if isinstance(value, media.Media):
+                record[name] = value.write(self._active.attempt().layout.media, name, step)
+        self._active.log(step, record, time)
+
+    def _step(self, step: float | None) -> tuple[int, float | None]:
+        time = None
+        if step is None:
+            number = self._next_step
+        else:
+            step = scalars.plain(step)
+            if isinstance(step, bool) or not isinstance(step, (int, float)) or not math.isfinite(step):
+                raise _BadValue(f"a step is a whole number ≥ 0, got {step!r}")
+            if isinstance(step, float) and not step.is_integer():
+                # 1.0.4 took any number as the x, and time.time() when it was given none.
+                number, time = self._next_step, step
+            else:
+                number = int(step)
+            if number < 0:
+                raise _BadValue(f"a step is a whole number ≥ 0, got {step!r}")
+        if number < self._next_step - 1:
+            self._once(
+                "step",
+                f"the step went back from {self._next_step - 1} to {number}: your loop restarts at {number}. "
+                "All records are kept.",
+            )
+        self._next_step = number + 1
+        return number, time
+
+    def _flat(self, values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            name = f"{prefix}{key}"
+            if isinstance(value, Mapping):
+                yield from self._flat(value, f"{name}/")
+                continue
+            try:
+                yield name, scalars.readable(value)
+            except TypeError:
+                self._active.lost_values += 1
+                self._once(
+                    name,
+                    f"{name!r} is {type(value).__module__}.{type(value).__name__}, which no metric can be; left out. "
+                    "Log numbers, text, tensors with one element, hypertuner.Image, Text or Histogram.",
+                )
+
+    def _once(self, key: str, text: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            current.say(text)
+
+
+def journal_of(active: current.ActiveRun) -> Journal:
+    """The one journal of a run."""
+    journal = active.claims.get("journal")
+    if not isinstance(journal, Journal):
+        journal = active.claims.setdefault("journal", Journal(active))
+        active.on_flush(journal.flush)
+    assert isinstance(journal, Journal)
+    return journal

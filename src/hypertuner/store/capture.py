@@ -1,0 +1,221 @@
+"""What an attempt ran on: git, GPUs, environment, packages, and the source it ran.
+
+Recorded by allow-list: an environment variable that is not named here is never written, and what looks like
+a secret in arguments or in a diff is replaced before it is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import getpass
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypertuner import files, settings
+
+_ENVIRONMENT = re.compile(
+    r"CUDA_\w+|NVIDIA_VISIBLE_DEVICES|OMP_\w+|MKL_NUM_THREADS|OPENBLAS_NUM_THREADS|NCCL_\w+|TORCH_\w+|PYTORCH_\w+"
+    r"|PYTHONHASHSEED|CONDA_DEFAULT_ENV|VIRTUAL_ENV|SLURM_(JOB|ARRAY|NODE|PROC|LOCAL|STEP)\w*|RANK|LOCAL_RANK|WORLD_SIZE"
+    r"|MASTER_ADDR|MASTER_PORT|HYPERTUNER_(STORAGE|RUN|MODE|CONFIG)"
+)
+_SECRET_NAME = re.compile(
+    r"(^|[_.-])(api[_-]?key|secret|password|passwd|credentials?|(access|auth|api|hf|bearer)[_-]?token)($|[_.-])", re.I
+)
+_SECRET_TEXT = re.compile(
+    r"AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30,}|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|xox[abp]-[A-Za-z0-9-]{10,}"
+    r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+)
+_HIDDEN = "<hidden>"
+_DIFF_BYTES = 256 * 1024
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key's name says that its value is a secret ('api_key', not 'max_tokens')."""
+    return bool(_SECRET_NAME.search(name))
+
+
+def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command line as it may be recorded: values of options that name a secret are replaced."""
+    kept: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if hide_next:
+            argument = _HIDDEN
+        elif equals and is_secret(name):
+            argument = f"{name}={_HIDDEN}"
+        hide_next = not equals and argument.startswith("-") and is_secret(argument)
+        kept.append(_SECRET_TEXT.sub(_HIDDEN, argument))
+    return tuple(kept)
+
+
+def environment() -> dict[str, str]:
+    """The environment variables that say how training runs; all others are left out."""
+    return {name: value for name, value in sorted(os.environ.items()) if _ENVIRONMENT.fullmatch(name)}
+
+
+def user() -> str:
+    """The login name, or ''."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
+
+
+def gpus() -> tuple[str, ...]:
+    """Model and UUID of each NVIDIA GPU of this host, from its driver; () elsewhere. Starts no context."""
+    found = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        text = path.read_text(errors="replace")
+        values = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        found.append(f"{values.get('Model', '?').strip()} {values.get('GPU UUID', '').strip()}".strip())
+    return tuple(found)
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """Commit, branch and uncommitted changes of the work tree that `folder` lies in, or None outside one."""
+
+    def ask(*arguments: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, timeout=5, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    diff = _SECRET_TEXT.sub(_HIDDEN, ask("diff", "HEAD", "--no-color", "--no-ext-diff", "--", ".", ":!*.env") or "")
+    cut = len(diff) > _DIFF_BYTES
+    return {
+        "commit": commit.strip(),
+        "branch": (ask("rev-parse", "--abbrev-ref", "HEAD") or "").strip(),
+        "diff": diff[:_DIFF_BYTES],
+        "diff_is_cut": cut,
+        "untracked": (ask("ls-files", "--others", "--exclude-standard") or "").splitlines()[:100],
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that this process has imported, by import name."""
+    from importlib import metadata
+
+    found = {}
+    for name in sorted({module.partition(".")[0] for module in list(sys.modules)}):
+        module = sys.modules.get(name)
+        if name.startswith("_") or name in sys.stdlib_module_names or module is None or is_local_module(module):
+            continue
+        version = getattr(module, "__version__", None)
+        if not isinstance(version, str):
+            try:
+                version = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        found[name] = version
+    return found
+
+
+def script() -> Path | None:
+    """The file that Python was started with; None in a notebook, a console or `python -c`."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).absolute() if file and Path(file).is_file() else None
+
+
+_LIBRARIES = tuple(
+    {
+        os.path.realpath(path) + os.sep
+        for path in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.base_prefix + "/lib")
+        if path
+    }
+)
+
+
+def is_local_module(module: object) -> bool:
+    """Whether a module is the user's own code: a file outside the standard library and site-packages."""
+    file = getattr(module, "__file__", None)
+    name = getattr(module, "__name__", "")
+    return file is not None and name.partition(".")[0] != "hypertuner" and is_local_file(Path(file))
+
+
+def is_local_file(path: Path) -> bool:
+    """Whether a file is the user's own code."""
+    real = os.path.realpath(path)
+    return not real.startswith(_LIBRARIES) and "site-packages" not in real and "dist-packages" not in real
+
+
+def local_sources(start: Path) -> list[Path]:
+    """`start` and the local Python files it imports, found by reading, never by importing."""
+    root = start.parent
+    found: dict[Path, None] = {}
+    waiting = [start]
+    while waiting:
+        path = waiting.pop(0)
+        if path in found or not path.is_file():
+            continue
+        found[path] = None
+        try:
+            tree = ast.parse(path.read_bytes(), str(path))
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+                folder = root
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                folder = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else root
+                names = [module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)]
+            else:
+                continue
+            for name in filter(None, names):
+                waiting.extend(_files_of(folder, name.split(".")))
+    return list(found)
+
+
+def _files_of(folder: Path, parts: Sequence[str]) -> list[Path]:
+    found = []
+    for part in parts:
+        if (folder / part / "__init__.py").is_file():
+            found.append(folder / part / "__init__.py")
+        elif (folder / f"{part}.py").is_file():
+            return [*found, folder / f"{part}.py"]
+        folder = folder / part
+    return found
+
+
+def keep_source(start: Path, target: Path) -> None:
+    """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out."""
+    room = settings.SOURCE_TOTAL_BYTES.get()
+    for path in local_sources(start):
+        size = path.stat().st_size
+        if size > settings.SOURCE_FILE_BYTES.get() or size > room:
+            continue
+        try:
+            place = path.relative_to(start.parent)
+        except ValueError:
+            continue
+        room -= size
+        files.copy_into(path, target / place)
+
+
+def gather(folder: Path) -> Mapping[str, Any]:
+    """All that started.json says about where an attempt runs, except the process."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+        "user": user(),
+        "argv": without_secrets(sys.argv),
+        "gpus": gpus(),
+        "environment": environment(),
+        "git": git(folder),
+    }

@@ -1,0 +1,87 @@
+"""The names of all files in a storage. No other module spells one.
+
+storage/
+  .gitignore                     `*`: weights do not slip into a commit
+  .trash/                        deleted runs, until they are cleaned away
+  <run>/
+    config.json                  the hyperparameters, flat; complete once the first attempt has started
+    run.json                     script, arguments, working folder, created, parent
+    source/                      the script and the local modules it uses
+    notes.json                   what people edit
+    queued.json                  present while the run waits
+    parent.pt                    the checkpoint this run began from
+    model.pt                     the checkpoint this run offers
+    logs.csv                     metrics as hypertuner 1.0.4 wrote them; read, never written
+    attempts/<n>/
+      started.json  metrics.jsonl  media/  output.log  parent.json  exit.json
+      checkpoints/step-00001200.pt, step-00001200.1.pt, …
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+GITIGNORE = ".gitignore"
+TRASH = ".trash"
+CONFIG = "config.json"
+
+_CHECKPOINT = re.compile(r"step-(\d{8,})(?:\.(\d+))?\.pt")
+
+
+class AttemptLayout:
+    """Paths of one attempt."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = folder / "started.json"
+        self.metrics = folder / "metrics.jsonl"
+        self.media = folder / "media"
+        self.output = folder / "output.log"
+        self.checkpoints = folder / "checkpoints"
+        self.parent = folder / "parent.json"
+        self.exit = folder / "exit.json"
+
+    def checkpoint(self, step: int, repeat: int = 0) -> Path:
+        """Path of the checkpoint saved at `step`; `repeat` counts further saves at the same step."""
+        return self.checkpoints / (f"step-{step:08d}.pt" if not repeat else f"step-{step:08d}.{repeat}.pt")
+
+
+class RunLayout:
+    """Paths of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / CONFIG
+        self.record = folder / "run.json"
+        self.source = folder / "source"
+        self.notes = folder / "notes.json"
+        self.queued = folder / "queued.json"
+        self.parent = folder / "parent.pt"
+        self.model = folder / "model.pt"
+        self.old_metrics = folder / "logs.csv"
+        self.attempts = folder / "attempts"
+
+    def attempt(self, number: int) -> AttemptLayout:
+        """Paths of attempt `number`, 1, 2, …"""
+        return AttemptLayout(self.attempts / str(number))
+
+
+def checkpoint_step(path: Path) -> tuple[int, int] | None:
+    """(step, repeat) of a checkpoint's file name, or None for another file."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
+def run_of_config(path: Path, storage: Path) -> Path | None:
+    """The run folder that `path` names as its `config.json`, or None when it is some other file.
+
+    It names a run when its folder lies in `storage`, in a folder called like it, or is a run folder already.
+    """
+    if path.name != CONFIG:
+        return None
+    folder = path.absolute().parent
+    home = folder.parent
+    if home == storage.absolute() or home.name == storage.name or RunLayout(folder).record.exists():
+        return folder
+    return None

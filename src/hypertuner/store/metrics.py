@@ -1,0 +1,117 @@
+"""Metrics of one attempt: append-only JSON lines, one file per writing process.
+
+    {"step":12,"time":1764000000.123,"values":{"train/loss":0.31},"nonfinite":{"grad":"nan"}}
+
+A killed writer leaves at most one line without its end: readers skip it, the next writer closes it. NaN and
+infinity are null in `values` and spelled in `nonfinite`. Metrics of hypertuner 1.0.4 (`logs.csv`) read alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+Value = float | int | str | bool | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one call of `log` wrote."""
+
+    step: int
+    time: float
+    values: dict[str, Any]
+
+
+def encode(step: int, time: float, values: dict[str, Any]) -> bytes:
+    """One line of metrics.jsonl. Values are numbers, bools, text, or plain JSON that describes media."""
+    record: dict[str, Any] = {"step": step, "time": time, "values": values}
+    nonfinite = {name: repr(value) for name, value in values.items() if value != value or value in _INFINITE}
+    if nonfinite:
+        record["nonfinite"] = nonfinite
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+_INFINITE = (math.inf, -math.inf)
+
+
+def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
+    """The whole records of a metrics file, in the order they were written.
+
+    `upto` stops at that many bytes. Lines that are not records (a torn end, a damaged line) are skipped.
+    """
+    try:
+        with path.open("rb") as file:
+            position = 0
+            for line in file:
+                position += len(line)
+                if not line.endswith(b"\n") or (upto is not None and position > upto):
+                    return
+                record = _decode(line)
+                if record is not None:
+                    yield record
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _decode(line: bytes) -> Record | None:
+    try:
+        raw = orjson.loads(line)
+        values = raw["values"]
+        for name, text in raw.get("nonfinite", {}).items():
+            values[name] = float(text)
+        return Record(int(raw["step"]), float(raw["time"]), values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def read_old_records(path: Path) -> Iterator[Record]:
+    """The rows of a logs.csv that hypertuner 1.0.4 wrote: a column for each metric, and `frame`.
+
+    1.0.4 used the time as the frame when it was given none: such a row gets its number as step.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            written = path.stat().st_mtime
+            for number, row in enumerate(csv.DictReader(file)):
+                frame = _number(row.pop("frame", None))
+                values = {name: _number(text) for name, text in row.items() if name is not None and text is not None}
+                if isinstance(frame, (int, float)) and not isinstance(frame, bool):
+                    is_time = frame > 1e9 or frame != int(frame)
+                    yield Record(number if is_time else int(frame), frame if is_time else written, values)
+                else:
+                    yield Record(number, written, values)
+    except (FileNotFoundError, NotADirectoryError, csv.Error):
+        return
+
+
+def _number(text: str | None) -> Value:
+    if text is None:
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def last_values(records: Iterable[Record]) -> tuple[dict[str, Any], dict[str, tuple[float, float]], int | None]:
+    """Last value of each metric; (least, greatest) of each number; the last step, or None without records."""
+    last: dict[str, Any] = {}
+    extremes: dict[str, tuple[float, float]] = {}
+    step: int | None = None
+    for record in records:
+        step = record.step
+        last.update(record.values)
+        for name, value in record.values.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+                low, high = extremes.get(name, (value, value))
+                extremes[name] = (min(low, value), max(high, value))
+    return last, extremes, step

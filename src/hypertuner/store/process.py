@@ -1,0 +1,81 @@
+"""Who a process is, and whether it still runs: host, boot, pid namespace, pid and start time together.
+
+A pid alone names a stranger after a while; the start time tells them apart, the boot id does after a
+restart, the namespace in a container.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+_HAS_PROC = Path("/proc/self/stat").exists()
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process, told apart from every other that ever had its pid."""
+
+    host: str
+    boot_id: str | None
+    pid_namespace: str | None
+    pid: int
+    started: float | None
+
+    @classmethod
+    def mine(cls) -> ProcessIdentity:
+        """The process that asks."""
+        return cls(socket.gethostname(), _boot_id(), _pid_namespace(), os.getpid(), process_start(os.getpid()))
+
+    def is_alive(self) -> bool | None:
+        """Whether it runs: True, False, or None when it lives where this process cannot look."""
+        if self.host != socket.gethostname():
+            return None
+        if self.boot_id and self.boot_id != _boot_id():
+            return False
+        if self.pid_namespace and self.pid_namespace != _pid_namespace():
+            return None
+        started = process_start(self.pid)
+        if started is None:
+            return False
+        # psutil's clock is good to some hundredths of a second; Linux' ticks are exact.
+        return self.started is None or abs(started - self.started) < 0.5
+
+
+def process_start(pid: int) -> float | None:
+    """Start time of a process, comparable on its host only; None when there is none, or it is a zombie.
+
+    Linux: ticks since boot (/proc/<pid>/stat, field 22), which no change of the clock moves. Elsewhere: psutil.
+    """
+    if _HAS_PROC:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in ("Z", "X") else float(fields[19])
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def _boot_id() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        pass
+    import psutil
+
+    return str(int(psutil.boot_time()))
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None

@@ -1,0 +1,179 @@
+"""What the JSON files of a run say, as frozen dataclasses: run.json, notes.json, started.json, exit.json, parent.json.
+
+Readers ignore keys they do not know; a file that is not JSON, or has a wrong type where one matters, is a
+CorruptFileError that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from hypertuner.errors import CorruptFileError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint a run began from."""
+
+    reference: str
+    """As it was named: 'brave-otter@best', or a path."""
+    how: str
+    """'start from' (weights only) or 'fork' (full state)."""
+    run: str | None = None
+    step: int | None = None
+    checkpoint: str | None = None
+    """xxh3-128 of the parent's file, in hex."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """run.json: what a run is, besides its config."""
+
+    script: str | None
+    """Path of the script, relative to `folder` when it lies in it; None in a notebook."""
+    arguments: tuple[str, ...]
+    folder: str
+    """Working folder the script is started in."""
+    created: str
+    parent: Parent | None = None
+    study: str | None = None
+
+
+@dataclass(frozen=True)
+class Notes:
+    """notes.json: what people edit."""
+
+    name: str | None = None
+    """The name shown in place of the folder's."""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    starred: bool = False
+    colour: str | None = None
+    archived: bool = False
+
+
+@dataclass(frozen=True)
+class Started:
+    """started.json: where an attempt runs, and on what."""
+
+    attempt: int
+    started_at: str
+    host: str
+    boot_id: str | None
+    pid_namespace: str | None
+    pid: int
+    process_started: float | None
+    """Start time of the process, in the units of the host: tells a process from a later one with its pid."""
+    exit_by: str
+    """Who writes exit.json: 'script' or 'supervisor'."""
+    config: Mapping[str, Any]
+    """The effective config: as given, with what the script has changed since."""
+    python: str
+    platform: str
+    user: str
+    argv: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    git: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """exit.json: how an attempt ended."""
+
+    state: str
+    """'finished', 'failed', 'stopped' or 'pruned'."""
+    code: int | None
+    signal: str | None
+    reason: str
+    """One line for people: 'ValueError: …', 'stopped by Ctrl-C'."""
+    ended_at: str
+    traceback: str | None = None
+    peak_memory_bytes: int | None = None
+    lost_records: int = 0
+    """Records that `log` could not write."""
+
+
+@dataclass(frozen=True)
+class ParentLoaded:
+    """attempts/<n>/parent.json: the parent's weights were put into the model."""
+
+    reference: str
+    how: str
+    loaded_at: str
+    tensors: int
+    share: float
+    """Share of the model's parameters that came from the parent, 0 to 1."""
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+
+def now() -> str:
+    """The time, in UTC, as records spell it: '2026-11-24T10:12:26.123Z'."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(moment: str | None) -> float | None:
+    """A record's time as seconds since 1970, or None when it is not a time."""
+    try:
+        return datetime.fromisoformat((moment or "").replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
+
+
+def to_bytes(record: object) -> bytes:
+    """JSON text of a record or a plain dict, readable by people."""
+    return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. FileNotFoundError if there is none; CorruptFileError if it is something else."""
+    data = path.read_bytes()
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise CorruptFileError(
+            f"{path} is not JSON: {error}.\n  It is {len(data)} bytes long. Restore it from a copy, or remove it.",
+            path=path,
+        ) from error
+    if not isinstance(value, dict):
+        raise CorruptFileError(f"{path} holds a JSON {type(value).__name__}, not an object.", path=path)
+    return value
+
+
+def read(kind: type[T], path: Path) -> T | None:
+    """The record in a file, or None when there is no file."""
+    try:
+        values = read_json(path)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return None
+    try:
+        return from_dict(kind, values)
+    except TypeError as error:
+        raise CorruptFileError(f"{path} is not a complete {path.name}: {error}.", path=path) from error
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A record from a JSON object, ignoring keys it does not know. TypeError when a needed one is missing."""
+    known: dict[str, Any] = {}
+    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
+        if entry.name in values:
+            value = values[entry.name]
+            if isinstance(value, list):
+                value = tuple(value)
+            elif entry.name == "parent" and isinstance(value, Mapping):
+                value = from_dict(Parent, value)
+            known[entry.name] = value
+    return kind(**known)

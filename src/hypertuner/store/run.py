@@ -1,0 +1,223 @@
+"""Run and Attempt: one folder each, read from its files; nothing is cached and nothing is locked.
+
+A run's state is a pure function of these files and of whether the process that owns the newest attempt is
+alive: `crashed` and `unknown` are derived here, never written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypertuner import files
+from hypertuner.store import layout, metrics, records
+from hypertuner.store.process import ProcessIdentity
+
+
+class RunState(str, enum.Enum):
+    """What a run is doing, or how it ended."""
+
+    draft = "draft"
+    queued = "queued"
+    running = "running"
+    finished = "finished"
+    failed = "failed"
+    stopped = "stopped"
+    pruned = "pruned"
+    crashed = "crashed"
+    """The process is gone without saying goodbye."""
+    unknown = "unknown"
+    """It ran on a host that cannot be asked from here."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """One checkpoint's file: complete, self-describing, never overwritten."""
+
+    path: Path
+    attempt: int
+    step: int
+    repeat: int
+
+
+class Attempt:
+    """One start of a run's script."""
+
+    def __init__(self, folder: Path) -> None:
+        self.number = int(folder.name)
+        self.layout = layout.AttemptLayout(folder)
+
+    @functools.cached_property
+    def started(self) -> records.Started | None:
+        """started.json; None for a folder that nobody claimed."""
+        return records.read(records.Started, self.layout.started)
+
+    def exit(self) -> records.Exit | None:
+        """exit.json; None while the attempt runs, or when it never said goodbye."""
+        return records.read(records.Exit, self.layout.exit)
+
+    def state(self) -> RunState:
+        """finished, failed, stopped or pruned as written; else running, crashed or unknown, as found."""
+        if (ended := self.exit()) is not None:
+            try:
+                return RunState(ended.state)
+            except ValueError:
+                return RunState.unknown
+        if (started := self.started) is None:
+            return RunState.draft
+        owner = ProcessIdentity(
+            started.host, started.boot_id, started.pid_namespace, started.pid, started.process_started
+        )
+        return {True: RunState.running, False: RunState.crashed, None: RunState.unknown}[owner.is_alive()]
+
+    def checkpoints(self) -> list[CheckpointFile]:
+        """Its checkpoints, in the order of (step, repeat)."""
+        found = []
+        if self.layout.checkpoints.is_dir():
+            for path in self.layout.checkpoints.iterdir():
+                if (step := layout.checkpoint_step(path)) is not None:
+                    found.append(CheckpointFile(path, self.number, *step))
+        return sorted(found, key=lambda file: (file.step, file.repeat))
+
+    def logged(self) -> Iterator[metrics.Record]:
+        """What it logged, in order."""
+        return metrics.read_records(self.layout.metrics)
+
+
+class Run:
+    """One named execution of a script with a config."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = folder.name
+        self.layout = layout.RunLayout(folder)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {self.state()}>"
+
+    def config(self) -> dict[str, Any]:
+        """The hyperparameters it was given, flat, dotted keys; {} when it was given none."""
+        try:
+            return records.read_json(self.layout.config)
+        except FileNotFoundError:
+            return {}
+
+    def effective_config(self) -> dict[str, Any]:
+        """The config as the script of the newest attempt began with it, else as it was given."""
+        attempt = self.newest_attempt()
+        if attempt is not None and attempt.started is not None and isinstance(attempt.started.config, dict):
+            return {**self.config(), **attempt.started.config}
+        return self.config()
+
+    def record(self) -> records.RunRecord | None:
+        """run.json; None for a folder that hypertuner 1.0.4 made."""
+        return records.read(records.RunRecord, self.layout.record)
+
+    def notes(self) -> records.Notes:
+        """What people wrote about it."""
+        return records.read(records.Notes, self.layout.notes) or records.Notes()
+
+    def write_notes(self, notes: records.Notes) -> None:
+        """Replace notes.json."""
+        files.replace(self.layout.notes, records.to_bytes(notes))
+
+    def created(self) -> float:
+        """When it was made, in seconds since 1970; of an old folder, when its config was written."""
+        if (record := self.record()) is not None and (when := records.seconds(record.created)) is not None:
+            return when
+        for path in (self.layout.config, self.layout.old_metrics, self.layout.model, self.folder):
+            if path.exists():
+                return path.stat().st_mtime
+        return 0.0
+
+    def attempts(self) -> list[Attempt]:
+        """Its attempts that were claimed, 1 first."""
+        if not self.layout.attempts.is_dir():
+            return []
+        folders = [path for path in self.layout.attempts.iterdir() if path.name.isdecimal()]
+        attempts = [Attempt(path) for path in sorted(folders, key=lambda path: int(path.name))]
+        return [attempt for attempt in attempts if attempt.layout.started.exists()]
+
+    def newest_attempt(self) -> Attempt | None:
+        """The attempt that was claimed last, or None."""
+        attempts = self.attempts()
+        return attempts[-1] if attempts else None
+
+    def state(self) -> RunState:
+        """What the run is doing, or how it ended."""
+        if (attempt := self.newest_attempt()) is not None:
+            return attempt.state()
+        if self.layout.queued.exists():
+            return RunState.queued
+        if self.is_old():
+            # 1.0.4 wrote the model last and recorded nothing else.
+            return RunState.finished if self.layout.model.exists() else RunState.unknown
+        return RunState.draft
+
+    def is_old(self) -> bool:
+        """Whether hypertuner 1.0.4 wrote it, and something ran in it."""
+        return not self.layout.record.exists() and (self.layout.old_metrics.exists() or self.layout.model.exists())
+
+    def logged(self) -> Iterator[metrics.Record]:
+        """What it logged: of the newest attempt that logged anything; of an old folder, the rows of logs.csv."""
+        for attempt in reversed(self.attempts()):
+            if attempt.layout.metrics.exists():
+                return attempt.logged()
+        return metrics.read_old_records(self.layout.old_metrics)
+
+    def checkpoints(self) -> list[CheckpointFile]:
+        """All its checkpoints, in the order they were made: by attempt, step, repeat."""
+        return [file for attempt in self.attempts() for file in attempt.checkpoints()]
+
+    def claim_attempt(self, started: records.Started) -> Attempt:
+        """Claim the next attempt: its complete started.json is linked into place, so two never own one.
+
+        `started.attempt` is set to the number that was got.
+        """
+        existing = self.attempts()
+        number = existing[-1].number + 1 if existing else 1
+        while True:
+            place = self.layout.attempt(number)
+            files.make_folder(place.folder)
+            try:
+                files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
+            except FileExistsError:
+                number += 1
+                continue
+            return Attempt(place.folder)
+
+    def end_attempt(self, attempt: Attempt, ended: records.Exit) -> bool:
+        """Write exit.json unless somebody already did; whether this call wrote it."""
+        try:
+            files.put_new(attempt.layout.exit, records.to_bytes(ended))
+        except FileExistsError:
+            return False
+        return True
+
+    def size_bytes(self) -> int:
+        """Bytes of all its files on the disk; a file with two names counts once."""
+        seen: set[tuple[int, int]] = set()
+        total = 0
+        for path in self.folder.rglob("*"):
+            try:
+                status = path.lstat()
+            except OSError:
+                continue
+            if (key := (status.st_dev, status.st_ino)) not in seen:
+                seen.add(key)
+                total += status.st_size
+        return total
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds a run: one of ours, or one that hypertuner 1.0.4 wrote."""
+    paths = layout.RunLayout(folder)
+    return folder.is_dir() and any(path.exists() for path in (paths.record, paths.config, paths.old_metrics))

@@ -1,0 +1,107 @@
+"""Storage: the folder that holds runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypertuner import files, settings
+from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, did_you_mean
+from hypertuner.store import layout, names, records
+from hypertuner.store.run import Run, is_run_folder
+
+
+class Storage:
+    """The runs in one folder, `./storage` unless told otherwise. Making the object touches nothing."""
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = Path(path).absolute() if path is not None else settings.storage_path()
+
+    def __repr__(self) -> str:
+        return f"Storage({str(self.path)!r})"
+
+    def create(
+        self,
+        name: str | None,
+        record: records.RunRecord,
+        config: Mapping[str, Any],
+        *,
+        parent_file: Path | None = None,
+    ) -> Run:
+        """Make a run's folder, with a friendly name when `name` is None.
+
+        `parent_file` is the checkpoint it begins from; the run keeps its own link to it (parent.pt).
+        Raises: ConfigError for a name that cannot be; RunExistsError for one that is taken, also when only
+        the case of its letters differs.
+        """
+        taken = {run.casefold() for run in self._names()}
+        while True:
+            chosen = names.friendly_name(taken) if name is None else names.check_name(name)
+            if chosen.casefold() in taken:
+                raise self._taken(chosen)
+            run = Run(self.path / chosen)
+            self._make()
+            try:
+                files.make_new_folder(run.folder)
+                break
+            except FileExistsError:
+                if name is not None:
+                    raise self._taken(chosen) from None
+                taken.add(chosen.casefold())
+        if parent_file is not None:
+            files.link_or_copy(parent_file, run.layout.parent)
+        files.put_new(run.layout.config, records.to_bytes(dict(config)))
+        files.put_new(run.layout.record, records.to_bytes(record))
+        return run
+
+    def _taken(self, name: str) -> RunExistsError:
+        twin = next((other for other in self._names() if other.casefold() == name.casefold()), name)
+        same = "" if twin == name else f" (as {twin!r}: case does not tell runs apart)"
+        return RunExistsError(
+            f"A run called {name!r} is in {self.path} already{same}.\n  Choose another name, or leave it out.",
+            path=self.path / twin,
+        )
+
+    def open(self, name: str) -> Run:
+        """The run of that name. RunNotFoundError, with names that resemble it, when there is none."""
+        with contextlib.suppress(ConfigError):
+            names.check_name(name)
+            run = Run(self.path / name)
+            if is_run_folder(run.folder):
+                return run
+        known = [run.name for run in self.list()]
+        if not known:
+            hint = " It holds no runs yet: a script that calls hypertuner makes the first."
+        else:
+            hint = did_you_mean(name, known) or f" It holds {len(known)}: `hypertuner ls` lists them."
+        raise RunNotFoundError(f"No run called {str(name)[:80]!r} in {self.path}.{hint}", path=self.path)
+
+    def list(self) -> Iterator[Run]:
+        """All runs, by name."""
+        for name in self._names():
+            run = Run(self.path / name)
+            if is_run_folder(run.folder):
+                yield run
+
+    def delete(self, run: Run) -> Path:
+        """Move a run into the storage's trash; where it is now."""
+        trash = self.path / layout.TRASH
+        files.make_folder(trash)
+        number = 0
+        while (target := trash / (f"{run.name}.{number}" if number else run.name)).exists():
+            number += 1
+        files.move(run.folder, target)
+        return target
+
+    def _names(self) -> tuple[str, ...]:
+        if not self.path.is_dir():
+            return ()
+        return tuple(sorted(path.name for path in self.path.iterdir() if not path.name.startswith(".")))
+
+    def _make(self) -> None:
+        files.make_folder(self.path)
+        with contextlib.suppress(FileExistsError):
+            if not (self.path / layout.GITIGNORE).exists():
+                files.put_new(self.path / layout.GITIGNORE, b"*\n")
