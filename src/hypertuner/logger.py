@@ -66,6 +66,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def log(self, values: Mapping[str, Any], step: float | None) -> None:
+        """Write one record, or hold it back until the GPU has made its numbers."""
         if not isinstance(values, Mapping):
             raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")
         with self._lock:
@@ -145,8 +146,10 @@ class Journal:
 def journal_of(active: current.ActiveRun) -> Journal:
     """The one journal of a run."""
     journal = active.claims.get("journal")
-    if not isinstance(journal, Journal):
-        journal = active.claims.setdefault("journal", Journal(active))
-        active.on_flush(journal.flush)
-    assert isinstance(journal, Journal)
-    return journal
+    if isinstance(journal, Journal):
+        return journal
+    made = Journal(active)
+    if (kept := active.claims.setdefault("journal", made)) is made:
+        active.on_flush(made.flush)
+    assert isinstance(kept, Journal)
+    return kept

@@ -28,7 +28,7 @@ class Media:
 
 def _place(folder: Path, name: str, step: int, extension: str) -> Path:
     files.make_folder(folder)
-    stem = f"{step:08d}-{xxhash.xxh3_64_hexdigest(name)}"
+    stem = f"{step:08d}-{xxhash.xxh3_64_hexdigest(name.encode())}"
     path, repeat = folder / f"{stem}.{extension}", 0
     while path.exists():
         repeat += 1

@@ -12,7 +12,7 @@ class Arriving:
         # Pinned, so that the copy is queued behind the work that makes the number and nobody waits here.
         self._host = torch.empty((), dtype=value.dtype, pin_memory=True)
         self._host.copy_(value.detach().reshape(()), non_blocking=True)
-        self._arrived = torch.cuda.Event()
+        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch types only a part of itself
         self._arrived.record(torch.cuda.current_stream(value.device))
 
     def wait(self) -> float:

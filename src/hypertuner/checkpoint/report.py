@@ -1,0 +1,84 @@
+"""LoadReport: what became of each tensor when weights were put into a model, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A tensor whose shapes in the file and in the model differ."""
+
+    name: str
+    saved: tuple[int, ...]
+    model: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {_shape(self.saved)}→{_shape(self.model)}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded, what the file lacked, what the model has no place for, and what did not fit."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    """In the model, not in the file: they keep the values they had."""
+    unexpected: tuple[str, ...]
+    """In the file, not in the model."""
+    mismatched: tuple[Mismatch, ...]
+    share: float
+    """Share of the model's parameters that came from the file, 0 to 1."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every tensor of the file went into the model, and none of the model was left."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        return self.explained({}, {})
+
+    def explained(self, saved_config: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+        """The report in words; a mismatch is explained by the setting that changed alike, if there is one.
+
+        The cause is a guess from numbers that agree, and worded so.
+        """
+        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
+        lines = [f"kept {len(self.loaded)} of {total} tensors, {100 * self.share:.1f} % of parameters"]
+        for mismatch in self.mismatched[:8]:
+            cause = _cause(mismatch, saved_config, config)
+            lines.append(f"  {mismatch}{cause}: new")
+        if len(self.mismatched) > 8:
+            lines.append(f"  … and {len(self.mismatched) - 8} more that do not fit")
+        if self.missing:
+            lines.append(f"  not in the file: {_listed(self.missing)}")
+        if self.unexpected:
+            lines.append(f"  not in the model: {_listed(self.unexpected)}")
+        return "\n".join(lines)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _cause(mismatch: Mismatch, saved: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    changed = {key: (saved[key], config[key]) for key in saved if key in config and saved[key] != config[key]}
+    pairs = [pair for pair in zip(mismatch.saved, mismatch.model, strict=False) if pair[0] != pair[1]]
+    likely = [key for key, pair in changed.items() if pair in pairs]
+    # A layer of 4·hidden units changes by the same factor as `hidden`.
+    likely = likely or [
+        key
+        for key, (old, new) in changed.items()
+        if all(isinstance(value, int) and value > 0 for value in (old, new))
+        and any(before * new == after * old for before, after in pairs)
+    ]
+    if not likely:
+        return ""
+    key = likely[0]
+    return f", probably because {key} {changed[key][0]}→{changed[key][1]}"

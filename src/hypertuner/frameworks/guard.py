@@ -1,0 +1,18 @@
+"""Watching a run that begins from a parent's weights, from before its first optimizer step."""
+
+from __future__ import annotations
+
+from hypertuner.errors import HypertunerError
+from hypertuner.frameworks.adapter import torch_adapter
+from hypertuner.store import current
+
+
+def guard_parent(active: current.ActiveRun | None = None) -> None:
+    """Watch the run (the current one when None) if it begins from a parent; nothing happens otherwise."""
+    try:
+        active = active or current.run()
+        parent = active.parent
+    except HypertunerError:
+        return  # `import hypertuner` raises nothing: the call that needs the run will say what is wrong with it
+    if parent is not None and active.writes:
+        torch_adapter().guard(active, None, None)

@@ -1,0 +1,256 @@
+"""TorchAdapter: PyTorch models in and out of checkpoint files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import platform
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from hypertuner import settings
+from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.rebuild import Rebuilder
+from hypertuner.checkpoint.recipe import Recipe, Recording
+from hypertuner.checkpoint.report import LoadReport, Mismatch
+from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
+from hypertuner.frameworks.torch import modules, objects, parent, reading
+from hypertuner.frameworks.torch.state import State, is_plain, on_cpu
+from hypertuner.store import current
+from hypertuner.store.current import ActiveRun
+
+_said: set[str] = set()
+
+
+class TorchAdapter:
+    """The bridge to PyTorch."""
+
+    name = "torch"
+
+    def check(self, model: Any) -> modules.Model:
+        """The model without its wrappers (`torch.compile`, DataParallel, DDP)."""
+        return modules.check_model(model)
+
+    def find(self, scopes: list[Mapping[str, Any]]) -> nn.Module | None:
+        """The one root module among the values of the first scope that has any."""
+        return modules.find_model(scopes)
+
+    def write(self, file: io.RawIOBase, model: modules.Model, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `document` with the model's state and object into `file`, by torch's own writer."""
+        state = State(model)
+        recording = Recording(settings.RECIPE_BYTES.get())
+        data, extra, problem = b"", {}, ""
+        if not _is_named_tensors(model):
+            try:
+                data, extra = objects.dump(model, state, recording)
+            except objects.ObjectError as error:
+                problem = str(error)
+                self._say_weights_only(model, problem)
+        placed = on_cpu({"state_dict": state.values, "module_tensors": extra})
+        whole: dict[str, Any] = {**document, **placed, "module": data}
+        if not data:
+            del whole["module"], whole["module_tensors"]
+        if state.odd:
+            whole["opaque"] = pickle.dumps(state.odd, protocol=4)
+        if not is_plain({key: value for key, value in whole.items() if key not in placed}):
+            raise CheckpointError("The checkpoint's description holds values that no file can; this is a bug.")
+        torch.save(whole, file)  # type: ignore[arg-type]  # any writable binary file will do
+        values = [name for name, value in state.values.items() if not isinstance(value, torch.Tensor)]
+        return {
+            "recipe": recording.recipe().to_json() if data else None,
+            "state_versions": state.versions,
+            "state_values": values,
+            "state_odd": sorted(state.odd),
+            "module_problem": problem,
+            "device": _devices(model),
+            "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
+        }
+
+    def _say_weights_only(self, model: modules.Model, problem: str) -> None:
+        kind = type(model).__name__
+        if kind not in _said:
+            _said.add(kind)
+            current.say(
+                f"the {kind} object cannot be saved ({problem.splitlines()[0]}); its weights and config are.\n"
+                f"  Load them with hypertuner.load(run, into={kind}(...))."
+            )
+
+    def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:
+        """The model object, or its tensors by name; of a foreign file, what is in it."""
+        if archive.kind != "hypertuner/1":
+            return self._read_foreign(archive, trusted=trusted, device=device, weights=weights)
+        tensors = reading.Tensors(archive, device)
+        index = archive.index
+        has_object = index.recipe is not None
+        if weights or (not has_object and not index.extra.get("module_problem")):
+            return self._with_odd(tensors, trusted)
+        if not has_object:
+            raise CheckpointError(
+                f"{archive.path} holds weights only: {index.extra['module_problem']}.\n"
+                f"  Build the model, then: hypertuner.load({str(archive.path)!r}, into=model)."
+            )
+        if not trusted:
+            raise _untrusted(archive)
+        document = tensors.document()
+        recipe = Recipe.from_json(index.recipe)
+        rebuilder = Rebuilder(recipe, index.hyperparameters, str(archive.path))
+        try:
+            model = objects.load(document["module"], tensors.tensor, {}, rebuilder)
+        except (KeyError, pickle.UnpicklingError, EOFError) as error:
+            raise CorruptFileError(f"{archive.path}: its model object cannot be read: {error}", path=archive.path) from error
+        except (ImportError, AttributeError, TypeError) as error:
+            raise CheckpointError(
+                f"{archive.path}: its model object cannot be rebuilt here: {type(error).__name__}: {error}.\n"
+                f"  Build the model, then: hypertuner.load({str(archive.path)!r}, into=model)."
+            ) from error
+        return model if device is None or not hasattr(model, "to") else model.to(device)
+
+    def _with_odd(self, tensors: reading.Tensors, trusted: bool) -> OrderedDict[str, Any]:
+        values = tensors.part("state_dict")
+        opaque = tensors.document().get("opaque") if tensors.has_opaque else None
+        if opaque is not None and trusted:
+            values.update(pickle.loads(opaque))  # noqa: S301  # the user's own file, or one they vouched for
+        return values
+
+    def _read_foreign(self, archive: Archive, *, trusted: bool, device: Any, weights: bool) -> Any:
+        if archive.kind == "torchscript" and trusted:
+            archive.file.seek(0)
+            loaded: Any = torch.jit.load(archive.file, map_location=device or "cpu")  # type: ignore[no-untyped-call]
+        elif trusted:
+            loaded = reading.load_objects(archive, device)
+        else:
+            loaded = reading.load_safely(archive, device)
+        return _weights_of(loaded, archive) if weights else loaded
+
+    def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
+        """Put a file's weights into a model, by name; known wrapper prefixes are stripped on both sides."""
+        target = modules.check_model(model)
+        found = self.read(archive, trusted=trusted, weights=True)
+        wanted = State.names_of(target)
+        renamed, how = modules.strip_known_prefixes(found, wanted)
+        if how:
+            current.say(f"{archive.path.name}: {how} in the names of its tensors")
+        values = {renamed[name]: value for name, value in found.items()}
+        report = _compare(values, wanted)
+        if strict and not report.is_complete:
+            raise MismatchError(
+                f"The weights of {archive.path} do not fit the model: {report}\n"
+                "  strict=False keeps what fits.",
+                report=report,
+            )
+        if report.share < settings.MATCH_FLOOR.get():
+            raise MismatchError(
+                f"The weights of {archive.path} hardly fit the model: {report}\n"
+                f"  Below {100 * settings.MATCH_FLOOR.get():.0f} % nothing is loaded. "
+                "HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                report=report,
+            )
+        _put(target, {name: values[name] for name in report.loaded})
+        return report
+
+    def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
+        """Watch the first optimizer step of a run that begins from a parent."""
+        parent.watch()
+        if report is not None:
+            target = modules.check_model(filled)
+            names = set(report.loaded)
+            parameters = {
+                prefix + name: tensor
+                for prefix, module in modules.parts_of(target)
+                for name, tensor in module.named_parameters()
+                if prefix + name in names
+            }
+            active.claims["parent fingerprint"] = parent.Fingerprint(parameters)
+
+
+def _is_named_tensors(model: modules.Model) -> bool:
+    return isinstance(model, dict) and not any(True for _ in modules.parts_of(model))
+
+
+def _devices(model: modules.Model) -> list[str]:
+    found = set()
+    for _, module in modules.parts_of(model):
+        for tensor in module.parameters():
+            name = torch.cuda.get_device_name(tensor.device) if tensor.is_cuda else ""
+            found.add(f"{tensor.device} {name}".strip())
+    return sorted(found)
+
+
+def _untrusted(archive: Archive) -> UnsafeFileError:
+    index = archive.index
+    made = index.environment
+    who = f"made by {made.get('user') or 'somebody'} on {made.get('host') or 'another host'}"
+    why = "its mark is not yours" if archive.mark else "it carries no mark"
+    return UnsafeFileError(
+        f"{archive.path} was {who}, and {why}: rebuilding the model object would run the code in it.\n"
+        f"  Weights alone need no trust: hypertuner.load({str(archive.path)!r}, into=model), or weights=True.\n"
+        f"  If you know who made it: hypertuner.load({str(archive.path)!r}, trust=True), or `hypertuner trust "
+        f"{archive.path}` once.",
+        path=archive.path,
+        globals=archive.pickle().globals,
+    )
+
+
+def _weights_of(loaded: Any, archive: Archive) -> OrderedDict[str, Any]:
+    """The named tensors in what a foreign file held: a module, a state_dict, or a dict around one."""
+    if isinstance(loaded, nn.Module):
+        return loaded.state_dict()
+    if isinstance(loaded, Mapping):
+        for key in ("state_dict", "model_state_dict", "model", "module", "net"):
+            inner = loaded.get(key)
+            if isinstance(inner, nn.Module):
+                return inner.state_dict()
+            if isinstance(inner, Mapping) and any(isinstance(value, torch.Tensor) for value in inner.values()):
+                return OrderedDict(inner)
+        if any(isinstance(value, torch.Tensor) for value in loaded.values()):
+            return OrderedDict((name, value) for name, value in loaded.items() if isinstance(value, torch.Tensor))
+    raise CheckpointError(
+        f"{archive.path} holds {type(loaded).__name__}, in which no named tensors were found.\n"
+        "  Load it as it is (without weights= or into=), and pick the weights out."
+    )
+
+
+def _compare(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> LoadReport:
+    loaded, mismatched = [], []
+    for name, value in values.items():
+        if name not in wanted:
+            continue
+        own = wanted[name]
+        if isinstance(value, torch.Tensor) and isinstance(own, torch.Tensor) and value.shape != own.shape:
+            mismatched.append(Mismatch(name, tuple(value.shape), tuple(own.shape)))
+        else:
+            loaded.append(name)
+
+    def count(names: Any) -> int:
+        return sum(wanted[name].numel() for name in names if isinstance(wanted[name], torch.Tensor))
+
+    total = count(wanted)
+    return LoadReport(
+        loaded=tuple(loaded),
+        missing=tuple(name for name in wanted if name not in values),
+        unexpected=tuple(name for name in values if name not in wanted),
+        mismatched=tuple(mismatched),
+        share=count(loaded) / total if total else float(bool(loaded)),
+    )
+
+
+def _put(target: modules.Model, values: dict[str, Any]) -> None:
+    if _is_named_tensors(target):
+        with torch.no_grad():
+            for name, value in values.items():
+                target[name].copy_(value)  # type: ignore[index]  # a dict of tensors, as asked above
+        return
+    for prefix, module in modules.parts_of(target):
+        renames = modules.clean_names(module)
+        own = module.state_dict()
+        part = {
+            name: values[prefix + clean]
+            for name in own
+            if (prefix + (clean := modules.clean_name(name, renames))) in values
+        }
+        is_meta = any(tensor.is_meta for tensor in own.values() if isinstance(tensor, torch.Tensor))
+        module.load_state_dict(part, strict=False, assign=is_meta)

@@ -1,0 +1,203 @@
+"""What a model holds, as tensors that can be written: named, on the CPU, sharing what they share.
+
+Storages and ties are kept: two tensors that share memory in the model share it in the file. A small view of a
+big storage takes along only the part that is seen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from hypertuner.errors import CheckpointError
+from hypertuner.frameworks.torch.modules import Model, clean_name, clean_names, parts_of
+
+# Saved whole when at least this share of a storage is seen: cutting a piece out costs a copy.
+_WHOLE_ABOVE = 0.5
+_PLAIN = (torch.Tensor, nn.Parameter)
+
+
+class State:
+    """A model's state: `tensors` and plain values by name, `odd` values that safe loading would refuse."""
+
+    def __init__(self, model: Model) -> None:
+        self.values: OrderedDict[str, Any] = OrderedDict()
+        self.odd: dict[str, Any] = {}
+        self.versions: dict[str, int] = {}
+        self.names: dict[int, str] = {}
+        """id of a parameter or buffer of the model → its name in `values`."""
+        if isinstance(model, dict) and not any(True for _ in parts_of(model)):
+            self.values.update(model)
+            self.names.update((id(tensor), name) for name, tensor in model.items())
+        for prefix, module in parts_of(model):
+            self._add(prefix, module)
+        _check(self.values)
+
+    def _add(self, prefix: str, module: nn.Module) -> None:
+        renames = clean_names(module)
+        state = module.state_dict()
+        for name, value in state.items():
+            name = prefix + clean_name(name, renames)
+            if is_plain(value):
+                self.values[name] = value
+            else:
+                self.odd[name] = value
+        for path, entry in getattr(state, "_metadata", {}).items():
+            if isinstance(entry, dict) and isinstance(version := entry.get("version"), int):
+                self.versions[(prefix + clean_name(f"{path}.", renames)).rstrip(".")] = version
+        for tensors in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
+            for name, tensor in tensors:
+                name = prefix + clean_name(name, renames)
+                saved = self.values.get(name)
+                if isinstance(saved, torch.Tensor) and _same(saved, tensor):
+                    self.names.setdefault(id(tensor), name)
+
+
+    @classmethod
+    def names_of(cls, model: Model) -> dict[str, Any]:
+        """What a model's state holds now, by the names that a file uses; lazy and meta tensors included."""
+        if isinstance(model, dict) and not any(True for _ in parts_of(model)):
+            return dict(model)
+        values = {}
+        for prefix, module in parts_of(model):
+            renames = clean_names(module)
+            values.update({prefix + clean_name(name, renames): value for name, value in module.state_dict().items()})
+        return values
+
+
+def _same(saved: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a state_dict's entry is the module's own tensor, not something a hook made of it."""
+    if saved.layout != own.layout or saved.dtype != own.dtype or saved.shape != own.shape:
+        return False
+    if saved.layout != torch.strided or saved.is_quantized:
+        return saved is own or saved.layout == own.layout
+    return saved.data_ptr() == own.data_ptr() and saved.stride() == own.stride()
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    lazy = [name for name, value in values.items() if isinstance(value, UninitializedTensorMixin)]
+    if lazy:
+        raise CheckpointError(
+            f"Cannot save: {lazy[0]!r} is a lazy parameter without a shape yet"
+            f"{f' (and {len(lazy) - 1} more)' if len(lazy) > 1 else ''}.\n"
+            "  Run one batch through the model before saving it."
+        )
+    meta = [name for name, value in values.items() if isinstance(value, torch.Tensor) and value.is_meta]
+    if meta:
+        raise CheckpointError(
+            f"Cannot save: {meta[0]!r} is on the meta device, where tensors have no values"
+            f"{f' (and {len(meta) - 1} more)' if len(meta) > 1 else ''}.\n"
+            "  Give it values first: model.to_empty(device=…) and load or initialise it."
+        )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `torch.load` with its safe defaults accepts a value: tensors, numbers, text and containers of them."""
+    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.dtype, torch.Size, torch.device):
+        return True
+    if isinstance(value, torch.Tensor):
+        return type(value) in _PLAIN or isinstance(value, UninitializedTensorMixin)
+    if type(value) in (dict, OrderedDict):
+        return all(is_plain(key) and is_plain(item) for key, item in value.items())
+    if type(value) in (list, tuple, set):
+        return all(map(is_plain, value))
+    return False
+
+
+def on_cpu(values: Any) -> Any:
+    """The same tree of containers with every tensor detached and on the CPU, sharing storage as before.
+
+    CPU tensors are not copied, except small views of big storages and storages seen as two dtypes.
+    """
+    tensors: list[torch.Tensor] = []
+    _collect(values, tensors)
+    placed = _place(tensors)
+    return _replace(values, placed)
+
+
+def _collect(value: Any, found: list[torch.Tensor]) -> None:
+    if isinstance(value, torch.Tensor):
+        found.append(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            _collect(item, found)
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            _collect(item, found)
+
+
+def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        return placed[id(value)]
+    if isinstance(value, Mapping):
+        items = [(key, _replace(item, placed)) for key, item in value.items()]
+        return OrderedDict(items) if isinstance(value, OrderedDict) else dict(items)
+    if type(value) in (list, tuple, set):
+        return type(value)(_replace(item, placed) for item in value)
+    return value
+
+
+def _place(tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+    placed: dict[int, torch.Tensor] = {}
+    groups: dict[tuple[str, int], list[torch.Tensor]] = {}
+    for tensor in tensors:
+        if tensor.layout != torch.strided or tensor.is_quantized or type(tensor) not in _PLAIN:
+            placed[id(tensor)] = tensor.detach().cpu()
+        elif tensor.is_conj() or tensor.is_neg():
+            placed[id(tensor)] = tensor.detach().resolve_conj().resolve_neg().cpu()
+        else:
+            storage = tensor.untyped_storage()
+            groups.setdefault((str(tensor.device), storage.data_ptr() if storage.nbytes() else id(tensor)), []).append(
+                tensor
+            )
+    for group in groups.values():
+        by_dtype: dict[torch.dtype, list[torch.Tensor]] = {}
+        for tensor in group:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for number, views in enumerate(by_dtype.values()):
+            # torch.save refuses one storage under two dtypes: all but the first get a storage of their own.
+            _place_group(views, placed, must_copy=number > 0)
+    return placed
+
+
+def _place_group(views: list[torch.Tensor], placed: dict[int, torch.Tensor], *, must_copy: bool) -> None:
+    whole = views[0].untyped_storage().nbytes() // max(1, views[0].element_size())
+    pieces = _pieces(views)
+    seen = sum(end - start for start, end in pieces)
+    if views[0].device.type == "cpu" and not must_copy and seen >= _WHOLE_ABOVE * whole:
+        for view in views:
+            placed[id(view)] = view.detach()
+        return
+    copies = {}
+    for start, end in pieces:
+        flat = torch.as_strided(views[0].detach(), (end - start,), (1,), start)
+        copies[start, end] = flat.to("cpu", copy=True)
+    for view in views:
+        start, end = next((piece for piece in pieces if piece[0] <= view.storage_offset() < piece[1]), (0, 0))
+        if start == end:
+            placed[id(view)] = view.detach().to("cpu", copy=True)
+        else:
+            offset = view.storage_offset() - start
+            placed[id(view)] = torch.as_strided(copies[start, end], view.shape, view.stride(), offset)
+
+
+def _pieces(views: list[torch.Tensor]) -> list[tuple[int, int]]:
+    """Disjoint ranges of elements of one storage that the views see, joined where they overlap."""
+    ranges = []
+    for view in views:
+        if view.numel():
+            start = view.storage_offset()
+            reach = sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True))
+            ranges.append((start, start + reach + 1))
+    pieces: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if pieces and start < pieces[-1][1]:
+            pieces[-1] = (pieces[-1][0], max(end, pieces[-1][1]))
+        else:
+            pieces.append((start, end))
+    return pieces
