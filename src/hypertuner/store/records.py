@@ -136,6 +136,11 @@ def to_bytes(record: object) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS)
 
 
+def to_text(value: object) -> str:
+    """JSON text of a value, on one line."""
+    return orjson.dumps(value).decode()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. FileNotFoundError if there is none; CorruptFileError if it is something else."""
     data = path.read_bytes()

@@ -1,0 +1,1 @@
+"""Starting runs: making them, and running a script as one of their attempts."""
