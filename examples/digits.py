@@ -1,7 +1,7 @@
 """Train a small convolutional net on real handwritten digits (8×8 pixels, shipped with scikit-learn).
 
-    python digits.py learning_rate=0.03 channels=32
-    hypertuner run digits.py learning_rate=0.001 --from brave-otter@best
+python digits.py learning_rate=0.03 channels=32
+hypertuner run digits.py learning_rate=0.001 --from brave-otter@best
 """
 
 import torch

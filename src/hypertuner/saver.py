@@ -295,9 +295,7 @@ def load(
 
 def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:
     if weights:
-        chosen = {
-            name.removeprefix(f"{part}."): value for name, value in loaded.items() if name.startswith(f"{part}.")
-        }
+        chosen = {name.removeprefix(f"{part}."): value for name, value in loaded.items() if name.startswith(f"{part}.")}
         if chosen:
             return chosen
         names = sorted({name.partition(".")[0] for name in loaded})

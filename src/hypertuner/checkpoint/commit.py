@@ -107,5 +107,3 @@ def _remove(file: CheckpointFile) -> None:
         files.remove(file.path)
     except OSError as error:
         say(f"could not remove the old checkpoint {file.path}: {error.strerror}")
-
-

@@ -1,10 +1,10 @@
 """References: how people name a checkpoint, and the file that name leads to.
 
-    brave-otter         the model it offers (model.pt)
-    brave-otter@best    its best checkpoint by the metric its Saver watches
-    brave-otter@last    its newest checkpoint
-    brave-otter@1200    the checkpoint saved at step 1200
-    path/to/file.pt     a file; path/to/brave-otter, a run's folder
+brave-otter         the model it offers (model.pt)
+brave-otter@best    its best checkpoint by the metric its Saver watches
+brave-otter@last    its newest checkpoint
+brave-otter@1200    the checkpoint saved at step 1200
+path/to/file.pt     a file; path/to/brave-otter, a run's folder
 """
 
 from __future__ import annotations

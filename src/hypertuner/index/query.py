@@ -40,9 +40,7 @@ from typing import Any
 from hypertuner.errors import QueryError, did_you_mean
 
 # What every run has, whatever its script does; these win over a config key or a metric of the same name.
-FACTS = frozenset(
-    "name state tags created age duration step checkpoints size parent script note starred".split()  # noqa: SIM905
-)
+FACTS = frozenset("name state tags created age duration step checkpoints size parent script note starred".split())
 OVER_STEPS = ("min", "max", "first", "last", "best")
 
 _LONGEST = 10_000

@@ -21,7 +21,7 @@ _DOWN = frozenset(
     nll nllloss ce bce cse xent xentropy crossentropy ppl perplexity perplexities bpc bpb bpd
     fid kid fvd fad lpips hausdorff hd95 chamfer epe wasserstein hamming
     ece mce brier regret cost latency fpr fnr frr fdr divergence kld
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _UP = frozenset(
     """
@@ -34,7 +34,7 @@ _UP = frozenset(
     psnr ssim msssim snr sdr sisdr sisnr pesq stoi mos vmaf
     ndcg dcg mrr hits hit hitrate silhouette nmi ari ami purity modularity
     likelihood loglik loglikelihood elbo throughput correct passed pass solved agreement
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _PAIRS: dict[tuple[str, str], Direction] = {
     ("cross", "entropy"): "min",
@@ -59,7 +59,7 @@ _ABOUT = frozenset(
     """
     scale weight weights threshold coef coefficient factor alpha beta gamma lambda temperature std stddev stderr var
     variance count num steps epochs time seconds secs ms interval patience delta window decay fn type name function
-    """.split()  # noqa: SIM905
+    """.split()
 )
 # `valloss` and `testacc` are written as one word.
 _ENDINGS: tuple[tuple[str, Direction], ...] = (

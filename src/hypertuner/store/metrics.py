@@ -102,16 +102,31 @@ def _number(text: str | None) -> Value:
     return text
 
 
-def last_values(records: Iterable[Record]) -> tuple[dict[str, Any], dict[str, tuple[float, float]], int | None]:
-    """Last value of each metric; (least, greatest) of each number; the last step, or None without records."""
-    last: dict[str, Any] = {}
-    extremes: dict[str, tuple[float, float]] = {}
-    step: int | None = None
+@dataclass
+class Summary:
+    """What one run logged, in short: of each metric the first, last, least and greatest value."""
+
+    first: dict[str, Any]
+    last: dict[str, Any]
+    lowest: dict[str, float]
+    highest: dict[str, float]
+    step: int | None
+    time: float | None
+
+
+def summarise(records: Iterable[Record]) -> Summary:
+    """The summary of records in the order they were written; NaN counts as a last value, never as an extreme."""
+    found = Summary({}, {}, {}, {}, None, None)
     for record in records:
-        step = record.step
-        last.update(record.values)
+        found.step, found.time = record.step, record.time
         for name, value in record.values.items():
+            if isinstance(value, dict):
+                continue
+            found.first.setdefault(name, value)
+            found.last[name] = value
             if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-                low, high = extremes.get(name, (value, value))
-                extremes[name] = (min(low, value), max(high, value))
-    return last, extremes, step
+                if value < found.lowest.get(name, math.inf) or name not in found.lowest:
+                    found.lowest[name] = value
+                if value > found.highest.get(name, -math.inf) or name not in found.highest:
+                    found.highest[name] = value
+    return found

@@ -101,7 +101,9 @@ class TorchAdapter:
         try:
             model = objects.load(document["module"], tensors.tensor, {}, rebuilder)
         except (KeyError, pickle.UnpicklingError, EOFError) as error:
-            raise CorruptFileError(f"{archive.path}: its model object cannot be read: {error}", path=archive.path) from error
+            raise CorruptFileError(
+                f"{archive.path}: its model object cannot be read: {error}", path=archive.path
+            ) from error
         except (ImportError, AttributeError, TypeError) as error:
             raise CheckpointError(
                 f"{archive.path}: its model object cannot be rebuilt here: {type(error).__name__}: {error}.\n"
@@ -138,8 +140,7 @@ class TorchAdapter:
         report = _compare(values, wanted)
         if strict and not report.is_complete:
             raise MismatchError(
-                f"The weights of {archive.path} do not fit the model: {report}\n"
-                "  strict=False keeps what fits.",
+                f"The weights of {archive.path} do not fit the model: {report}\n  strict=False keeps what fits.",
                 report=report,
             )
         if report.share < settings.MATCH_FLOOR.get():

@@ -149,4 +149,3 @@ def load_objects(archive: Archive, device: torch.device | str | None = None) -> 
         raise CheckpointError(
             f"{archive.path} needs a module that is not here: {error}.\n  Run from the folder that has it."
         ) from error
-

@@ -57,7 +57,6 @@ class State:
                 if isinstance(saved, torch.Tensor) and _same(saved, tensor):
                     self.names.setdefault(id(tensor), name)
 
-
     @classmethod
     def names_of(cls, model: Model) -> dict[str, Any]:
         """What a model's state holds now, by the names that a file uses; lazy and meta tensors included."""
