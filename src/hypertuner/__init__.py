@@ -119,7 +119,7 @@ def __dir__() -> list[str]:
 
 
 def _guard_parent() -> None:
-    """A run that was started from a parent's weights is watched from here on: the first step may come before a Saver."""
+    """Watch a run that begins from a parent's weights from here on: its first step may come before any Saver."""
     if "HYPERTUNER_RUN" in os.environ or any(argument.startswith("--config") for argument in sys.argv):
         from hypertuner.frameworks.guard import guard_parent
 
