@@ -1,0 +1,87 @@
+# Everything a developer or CI runs. `make` lists it.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEMO_READY := $(VENV)/demo-ready
+CODE := $(wildcard src tests examples benchmarks scripts)
+TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
+
+.PHONY: help setup demo check lint types floors test bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make setup    create $(VENV) and install hypertuner with its tools (PYTHON=python3.12 picks another Python)"
+	@echo "make demo     train three small models on handwritten digits and show what hypertuner does with them"
+	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
+	@echo "make test     make check, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
+	@echo "make bench    measure hypertuner against its peers: a table and JSON lines"
+	@echo "make docs     build the documentation into site/; every warning is an error"
+	@echo "make clean    remove $(VENV), caches and built files; never your storage"
+
+setup: $(READY)
+	@echo "$(VENV) is ready: $$($(BIN)/python --version), pins from constraints.txt"
+
+demo: $(DEMO_READY)
+	@$(BIN)/hypertuner demo $(ARGS)
+
+check: lint types floors
+
+lint: $(READY)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: $(READY)
+	$(BIN)/mypy $(TYPED)
+
+floors: $(READY)
+	$(BIN)/lint-imports
+
+# Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
+test: check
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean:
+	@rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find src tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# A stamp is as new as the last successful installation, so a second `make setup` has nothing to do.
+# Whoever has everything has what the demo needs, too.
+$(READY): pyproject.toml constraints.txt
+	@$(call install,dev)
+	@touch $(DEMO_READY) $@
+
+$(DEMO_READY): pyproject.toml constraints.txt
+	@$(call install,demo)
+	@touch $@
+
+# $(call install,EXTRA): pip speaks into a file, which is shown only when it fails.
+define install
+	set -e; \
+	if ! command -v "$(PYTHON)" >/dev/null 2>&1; then \
+	  echo "There is no '$(PYTHON)' here. Install Python 3.10 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then \
+	  echo "'$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); hypertuner needs Python 3.10 or newer." >&2; \
+	  echo "Name another one: make setup PYTHON=python3.12" >&2; exit 1; \
+	fi; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  echo "1/2 creating $(VENV) with $$("$(PYTHON)" --version)"; \
+	  "$(PYTHON)" -m venv --clear $(VENV) || { echo "Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	else \
+	  echo "1/2 keeping $(VENV) with $$($(BIN)/python --version)"; \
+	fi; \
+	echo "2/2 installing hypertuner[$(1)] (torch is large: some minutes the first time)"; \
+	if ! $(BIN)/python -m pip install --disable-pip-version-check -e '.[$(1)]' -c constraints.txt >$(VENV)/install.log 2>&1; then \
+	  cat $(VENV)/install.log >&2; \
+	  echo "The installation failed; pip's words are above and in $(VENV)/install.log" >&2; exit 1; \
+	fi
+endef
