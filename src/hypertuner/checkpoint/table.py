@@ -1,0 +1,354 @@
+"""The index of a checkpoint: what is in the file, where its bytes lie, and the story of how it was made.
+
+An `Index` in memory is only ever one that has been checked: every view lies inside its storage, every number is a
+whole number that is not negative, and all of that was found out with plain integers before anything was allocated
+from a claim. Its JSON form is small (a tensor is one short list) and exact: floats that JSON cannot spell and
+integers beyond 64 bits come back as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from hypertuner.errors import CorruptFileError
+
+FORMAT = "hypertuner/1"
+MOST_BYTES = 64 * 1024 * 1024  # an index is read whole; this is far above any real one
+MOST_TENSORS = 1_000_000
+MOST_DIMENSIONS = 64  # torch's own limit
+MOST_BRACKETS = 6_000_000  # lists and dicts in an index: they cost ~60 bytes of memory for 2 bytes of file
+_LARGEST = 2**63 - 1
+
+ITEM_BYTES: Mapping[str, int] = {
+    **dict.fromkeys(("bool", "uint8", "int8", "qint8", "quint8", "quint4x2", "quint2x4"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("float4_e2m1fn_x2", "bits8", "bits1x8", "bits2x4", "bits4x2"), 1),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16", "bits16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32", "complex32", "qint32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+KINDS = ("strided", "sparse_coo", "sparse_csr", "quantized", "other")
+
+
+class TensorRow(NamedTuple):
+    """One tensor: a view of `shape` and `stride` that begins `offset` elements into storage `storage`.
+
+    Only a 'strided' row can be read from the bytes by these figures alone; the other kinds are read by torch.
+    `storage` is None where the tensor has none (sparse, meta).
+    """
+
+    kind: str
+    storage: str | None
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the bytes of the storage and this row are all that is needed."""
+        return self.kind == "strided"
+
+
+class StorageRow(NamedTuple):
+    """One storage: where its bytes lie in the file, and their xxh3-128 (None where the file records none)."""
+
+    offset: int
+    nbytes: int
+    xxh3: str | None
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a checkpoint file says of itself; read without torch and without reading the weights."""
+
+    format: str
+    run: dict[str, Any] = field(default_factory=dict)
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    parent: Any = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] | None = None
+    tensors: dict[str, dict[str, TensorRow]] = field(default_factory=dict)
+    storages: dict[str, StorageRow] = field(default_factory=dict)
+    ties: list[list[str]] = field(default_factory=list)
+    data_pkl_sha256: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state_dict(self) -> dict[str, TensorRow]:
+        """The weights of the model; empty where the file has no such part."""
+        return self.tensors.get("state_dict", {})
+
+
+HEADER_KEYS = ("run", "hyperparameters", "metrics", "parent", "environment", "recipe")
+_COMPUTED_KEYS = ("format", "tensors", "storages", "ties", "data_pkl_sha256", "exact")
+
+
+def index_of(header: Mapping[str, Any], **computed: Any) -> Index:
+    """The Index of a file about to be sealed: `header` is the caller's, `computed` is what the bytes say.
+
+    Raises: ValueError where the header claims what only the bytes can say; TypeError where a part is no mapping.
+    """
+    if taken := [key for key in header if key in _COMPUTED_KEYS]:
+        raise ValueError(f"the header of a checkpoint must not hold {taken[0]!r}: it is computed from the file")
+    known = {key: header[key] for key in HEADER_KEYS if key in header}
+    for key, value in known.items():
+        if key != "parent" and not isinstance(value, dict) and not (key == "recipe" and value is None):
+            raise TypeError(f"the header's {key!r} must be a dict, got {type(value).__name__}")
+    extra = {key: value for key, value in header.items() if key not in HEADER_KEYS}
+    return Index(format=FORMAT, **known, **computed, extra=extra)
+
+
+def to_json(index: Index) -> bytes:
+    """The bytes of `hypertuner.json`.
+
+    Raises: TypeError where a value is not JSON-able; ValueError where the index is larger than a reader accepts.
+    """
+    document: dict[str, Any] = {**index.extra}
+    document |= {part.name: getattr(index, part.name) for part in fields(index) if part.name != "extra"}
+    document["tensors"] = {
+        part: {name: _packed(row) for name, row in rows.items()} for part, rows in index.tensors.items()
+    }
+    document["storages"] = {key: list(row) for key, row in index.storages.items()}
+    told = {key: value for key, value in document.items() if key not in _COMPUTED_KEYS}
+    exact: list[tuple[list[str | int], str]] = []
+    document |= {key: _plain(value, [key], exact) for key, value in told.items()}
+    if exact:
+        document["exact"] = exact
+    text = orjson.dumps(document)
+    if len(text) > MOST_BYTES or sum(map(len, index.tensors.values())) > MOST_TENSORS:
+        raise ValueError(f"the index would take {len(text):,} bytes; a checkpoint's index may take {MOST_BYTES:,}")
+    return text
+
+
+def from_json(text: bytes, where: str) -> Index:
+    """The checked Index in the bytes of a `hypertuner.json`; unknown keys are kept in `extra`.
+
+    Raises: CorruptFileError, naming `where` and the row at fault; also where a newer hypertuner made the file.
+    """
+    if len(text) > MOST_BYTES or text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
+        raise CorruptFileError(f"{where}: the index takes {len(text):,} bytes, more than any hypertuner writes.")
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise CorruptFileError(f"{where}: the index is not JSON ({error}).\n  The file is damaged.") from None
+    if not isinstance(document, dict) or not isinstance(document.get("format"), str):
+        raise CorruptFileError(f"{where}: the index has no format.\n  The file was not written by hypertuner.")
+    if document["format"] != FORMAT:
+        raise CorruptFileError(newer(where, document["format"]))
+    wrong = _Wrong(where)
+    exact = document.pop("exact", [])
+    _restore(document, exact, wrong)
+    parts = wrong.unless_dict(document.get("tensors", {}), "tensors")
+    tensors = {
+        part: {name: _unpacked(row, name, wrong) for name, row in wrong.unless_dict(rows, part).items()}
+        for part, rows in parts.items()
+    }
+    storages = {
+        key: _storage_row(row, key, wrong)
+        for key, row in wrong.unless_dict(document.get("storages", {}), "storages").items()
+    }
+    index = Index(
+        format=FORMAT,
+        run=wrong.unless_dict(document.get("run", {}), "run"),
+        hyperparameters=wrong.unless_dict(document.get("hyperparameters", {}), "hyperparameters"),
+        metrics=wrong.unless_dict(document.get("metrics", {}), "metrics"),
+        parent=document.get("parent"),
+        environment=wrong.unless_dict(document.get("environment", {}), "environment"),
+        recipe=None if document.get("recipe") is None else wrong.unless_dict(document["recipe"], "recipe"),
+        tensors=tensors,
+        storages=storages,
+        ties=_ties(document.get("ties", []), tensors.get("state_dict", {}), wrong),
+        data_pkl_sha256=wrong.unless_hex(document.get("data_pkl_sha256"), 64, "data_pkl_sha256"),
+        extra={key: value for key, value in document.items() if key not in (*HEADER_KEYS, *_COMPUTED_KEYS)},
+    )
+    check(index, where)
+    return index
+
+
+def check(index: Index, where: str) -> None:
+    """Refuse an index whose views leave their storages; with integers only, nothing is allocated.
+
+    Raises: CorruptFileError that names the tensor.
+    """
+    if sum(map(len, index.tensors.values())) > MOST_TENSORS:
+        raise CorruptFileError(f"{where}: more than {MOST_TENSORS:,} tensors, which no real model has.")
+    for part, rows in index.tensors.items():
+        for name, row in rows.items():
+            if row.kind not in ("strided", "quantized") or row.storage is None:
+                continue
+            storage = index.storages.get(row.storage)
+            if storage is None:
+                raise CorruptFileError(
+                    f"{where}: tensor {name!r} in {part!r} is a view of storage {row.storage!r}, which is not there."
+                )
+            needs = extent(row)
+            if needs > storage.nbytes:
+                raise CorruptFileError(
+                    f"{where}: tensor {name!r} in {part!r} leaves its storage: shape {list(row.shape)}, stride "
+                    f"{list(row.stride)} and offset {row.offset} need {needs:,} bytes, storage {row.storage!r} has "
+                    f"{storage.nbytes:,}.\n  No program writes this by accident: do not use the file."
+                )
+
+
+def extent(row: TensorRow) -> int:
+    """How many bytes of its storage a row needs, counted from the storage's beginning."""
+    if 0 in row.shape:
+        return 0
+    last = row.offset
+    for size, step in zip(row.shape, row.stride, strict=True):
+        last += (size - 1) * step
+    return (last + 1) * ITEM_BYTES.get(row.dtype, 0)
+
+
+def ties_of(rows: Mapping[str, TensorRow]) -> list[list[str]]:
+    """The names that are one and the same tensor (storage, dtype, shape, stride and offset), in groups."""
+    groups: dict[TensorRow, list[str]] = {}
+    for name, row in rows.items():
+        # Two empty tensors share nothing even where torch gave them one storage.
+        if row.storage is not None and 0 not in row.shape:
+            groups.setdefault(row, []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+@lru_cache(maxsize=4096)  # a model has few shapes
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The stride of a tensor whose elements lie in reading order, as torch counts it."""
+    stride: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        stride.append(step)
+        step *= size or 1
+    return tuple(stride[::-1])
+
+
+def newer(where: str, format: str) -> str:
+    """The message for a file whose format this version does not know."""
+    if not format.startswith("hypertuner/"):
+        return f"{where}: the format {format[:40]!r} is not hypertuner's."
+    return (
+        f"{where}: the file is {format[:40]!r}, made by a newer hypertuner; this one reads {FORMAT!r}.\n"
+        "  pip install --upgrade hypertuner"
+    )
+
+
+class _Wrong:
+    """Says which part of an index is not what it must be."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def error(self, part: str, expected: str) -> CorruptFileError:
+        return CorruptFileError(
+            f"{self.where}: in the index, {part[:200]!r} is not {expected}.\n  The file is damaged."
+        )
+
+    def unless_dict(self, value: object, part: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.error(part, "an object")
+        return value
+
+    def unless_list(self, value: object, part: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.error(part, "a list")
+        return value
+
+    def unless_count(self, value: object, part: str) -> int:
+        # Exactly int: True is an int to Python and not to us.
+        if type(value) is not int or not 0 <= value <= _LARGEST:
+            raise self.error(part, "a whole number of 0 or more")
+        return value
+
+    def unless_counts(self, value: object, part: str) -> tuple[int, ...]:
+        numbers = self.unless_list(value, part)
+        for number in numbers:
+            if type(number) is not int or not 0 <= number <= _LARGEST:
+                raise self.error(part, "whole numbers of 0 or more")
+        return tuple(numbers)
+
+    def unless_hex(self, value: object, digits: int, part: str) -> str:
+        if not isinstance(value, str) or len(value) != digits or value.strip("0123456789abcdef"):
+            raise self.error(part, f"{digits} hex digits")
+        return value
+
+
+def _packed(row: TensorRow) -> list[Any]:
+    # A stride of null means reading order: most tensors, and a dozen bytes each.
+    stride = None if row.stride == contiguous(row.shape) else row.stride
+    return [row.kind, row.storage, row.dtype, row.shape, stride, row.offset]
+
+
+def _unpacked(value: object, name: str, wrong: _Wrong) -> TensorRow:
+    row = wrong.unless_list(value, name)
+    if len(row) < 6:
+        raise wrong.error(name, "a tensor row")
+    kind, storage, dtype, sizes, steps, offset = row[:6]
+    if type(kind) is not str or type(dtype) is not str or (storage is not None and type(storage) is not str):
+        raise wrong.error(name, "a tensor row (kind, storage, dtype)")
+    shape = wrong.unless_counts(sizes, name)
+    if len(shape) > MOST_DIMENSIONS:
+        raise wrong.error(name, f"a tensor of at most {MOST_DIMENSIONS} dimensions")
+    stride = contiguous(shape) if steps is None else wrong.unless_counts(steps, name)
+    # A later writer of /1 may know kinds and types that this reader does not: then torch reads them.
+    if kind not in KINDS or (kind == "strided" and dtype not in ITEM_BYTES):
+        kind = "other"
+    if kind in ("strided", "quantized") and (len(stride) != len(shape) or storage is None):
+        raise wrong.error(name, "a tensor row (stride, storage)")
+    return TensorRow(kind, storage, dtype, shape, stride, wrong.unless_count(offset, name))
+
+
+def _storage_row(value: object, key: str, wrong: _Wrong) -> StorageRow:
+    row = wrong.unless_list(value, key)
+    if len(row) < 3:
+        raise wrong.error(key, "a storage row")
+    offset, nbytes = wrong.unless_counts(row[:2], key)
+    return StorageRow(offset, nbytes, wrong.unless_hex(row[2], 32, key))
+
+
+def _ties(value: object, rows: Mapping[str, TensorRow], wrong: _Wrong) -> list[list[str]]:
+    groups = [wrong.unless_list(group, "ties") for group in wrong.unless_list(value, "ties")]
+    for group in groups:
+        if not all(isinstance(name, str) and name in rows for name in group):
+            raise wrong.error("ties", "lists of names in state_dict")
+        if len({rows[name] for name in group}) != 1:
+            raise wrong.error("ties", "lists of names of one and the same tensor")
+    return groups
+
+
+def _plain(value: Any, path: list[str | int], exact: list[tuple[list[str | int], str]]) -> Any:
+    """`value` as JSON spells it; numbers that JSON would change are spelled out in `exact`."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        exact.append(([*path], repr(value)))
+        return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        exact.append(([*path], hex(value)))
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item, [*path, key], exact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, [*path, place], exact) for place, item in enumerate(value)]
+    return value
+
+
+def _restore(document: dict[str, Any], exact: object, wrong: _Wrong) -> None:
+    for entry in wrong.unless_list(exact, "exact"):
+        try:
+            path, text = entry
+            holder: Any = document
+            for key in path[:-1]:
+                holder = holder[key]
+            if path[0] in _COMPUTED_KEYS or holder[path[-1]] is not None:
+                raise KeyError(path[-1])
+            holder[path[-1]] = int(text, 16) if "0x" in text else float(text)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise wrong.error("exact", "a list of places and numbers") from None

@@ -1,0 +1,101 @@
+"""This user's key, and the mark that it leaves on files: 'I made this, its code is mine'.
+
+A mark is an HMAC-SHA256 over what holds code, `data.pkl` (with the pickled module) and the index (with the recipe and
+its sources), by a key that only this user can read. It says who vouches for the code in a file. It says nothing of the
+weights: those are numbers, and the xxh3 hashes find accidents in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from hypertuner import files
+from hypertuner.errors import ConfigError
+from hypertuner.settings import config_folder
+
+VARIABLE = "HYPERTUNER_KEY"
+LEAST_CHARACTERS = 16
+_MOST_BYTES = 4096
+_KEY_DOMAIN = b"hypertuner key 1\0"
+_MARK_DOMAIN = b"hypertuner mark 1\0"
+
+
+def user_key() -> bytes:
+    """This user's key, 32 bytes: from HYPERTUNER_KEY, else from the file `key` in the config folder, made when missing.
+
+    The text of the file, put into HYPERTUNER_KEY on another machine, gives the same key there.
+
+    Raises: ConfigError where the key is too short, others can read its file, or it can be neither read nor made.
+    """
+    if text := os.environ.get(VARIABLE):
+        return _key_from(text, VARIABLE, None)
+    path = config_folder() / "key"
+    try:
+        text = _read(path)
+        if text is None:
+            text = _make(path)
+    except OSError as error:
+        raise ConfigError(
+            f"the key that marks your own models can be neither read nor made: {error.strerror}.\n"
+            f"  It belongs at {path}. Make that folder yours, or set {VARIABLE} or HYPERTUNER_HOME.",
+            key=VARIABLE,
+            path=path,
+        ) from error
+    return _key_from(text, str(path), path)
+
+
+def mark_of(key: bytes, data_pkl: bytes, index: bytes) -> str:
+    """The mark of a file whose `data.pkl` and index have these bytes, in 64 hex digits."""
+    # Two digests of fixed length after a tag: nothing can be moved from one part to the other.
+    covered = _MARK_DOMAIN + hashlib.sha256(data_pkl).digest() + hashlib.sha256(index).digest()
+    return hmac.new(key, covered, hashlib.sha256).hexdigest()
+
+
+def is_mark(mark: str | None, key: bytes, data_pkl: bytes, index: bytes) -> bool:
+    """Whether `mark` is what `key` leaves on a file with these bytes; compared in constant time."""
+    return mark is not None and hmac.compare_digest(mark.encode(), mark_of(key, data_pkl, index).encode())
+
+
+def _key_from(text: str, source: str, path: Path | None) -> bytes:
+    text = text.strip()
+    if len(text) < LEAST_CHARACTERS:
+        raise ConfigError(
+            f"{source} holds a key of {len(text)} characters; a key needs at least {LEAST_CHARACTERS}.\n"
+            "  A good one: python -c 'import secrets; print(secrets.token_hex(32))'",
+            key=VARIABLE,
+            path=path,
+        )
+    # surrogateescape: the environment may hold bytes that are no UTF-8, and every text is a key.
+    return hashlib.sha256(_KEY_DOMAIN + text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read(path: Path) -> str | None:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        mode = os.fstat(file.fileno()).st_mode
+        if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(
+                f"other users can read or change the key at {path} (mode {stat.S_IMODE(mode):04o}).\n"
+                f"  chmod 600 {path}   or, if others may have read it, delete it: files it marked lose your trust.",
+                path=path,
+            )
+        return file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
+
+
+def _make(path: Path) -> str:
+    files.make_folder(path.parent, mode=0o700)
+    text = secrets.token_hex(32)
+    try:
+        files.put_new(path, f"{text}\n".encode(), mode=0o600)
+    except FileExistsError:  # another process was first: its key is the key
+        return _read(path) or ""
+    return text
