@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from hypertuner.checkpoint import pickles
 from hypertuner.checkpoint.directory import damaged, read_at
-from hypertuner.checkpoint.rebuild import tensors_in
+from hypertuner.checkpoint.stubs import tensors_in
 from hypertuner.checkpoint.table import (
     ITEM_BYTES,
     MOST_DIMENSIONS,

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypertuner.checkpoint import rebuild
-from hypertuner.checkpoint.rebuild import Global, Object, Storage
+from hypertuner.checkpoint import stubs
+from hypertuner.checkpoint.stubs import Global, Object, Storage
 from hypertuner.errors import CorruptFileError
 
 MOST_BYTES = 512 * 1024 * 1024
@@ -147,8 +147,8 @@ class _Machine:
         if (callee.module, callee.name) == ("_codecs", "encode"):
             return self.encoded(arguments)
         try:
-            return rebuild.call(callee, arguments)
-        except rebuild.ImpossibleTensorError as error:
+            return stubs.call(callee, arguments)
+        except stubs.ImpossibleTensorError as error:
             raise _Malformed(str(error)) from None
 
     def encoded(self, arguments: tuple[Any, ...]) -> bytes:
@@ -164,7 +164,7 @@ class _Machine:
         if type(tag) is tuple and len(tag) >= 5 and tag[0] == "storage":
             _, kind, key, location, count = tag[:5]
             if isinstance(kind, Global) and type(key) is str and type(location) is str and type(count) is int:
-                dtype = rebuild.STORAGE_DTYPES.get(kind.name, "")
+                dtype = stubs.STORAGE_DTYPES.get(kind.name, "")
                 if count >= 0:
                     return Storage(dtype, key, location, count)
             raise _Malformed("a storage that is not described as torch does")

@@ -31,7 +31,7 @@ from hypertuner.checkpoint.directory import (
 )
 from hypertuner.checkpoint.kinds import INDEX_MEMBER
 from hypertuner.checkpoint.pickles import SymbolicPickle
-from hypertuner.checkpoint.rebuild import tensors_in
+from hypertuner.checkpoint.stubs import tensors_in
 from hypertuner.checkpoint.table import FORMAT, Index, StorageRow, TensorRow, check, index_of, ties_of, to_json
 
 _CHUNK_BYTES = 1024 * 1024
