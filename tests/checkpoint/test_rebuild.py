@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from hypertuner.checkpoint.rebuild import RecordedArgs, Rebuilder
+from hypertuner.checkpoint.rebuild import Rebuilder, RecordedArgs
 from hypertuner.checkpoint.recipe import Recipe, Recording, Source
 from hypertuner.errors import CheckpointError
 
@@ -107,9 +107,6 @@ def test_local_modules_and_packages_come_along(workplace):
         import models.layers as L
         from . import layers
         from .layers import Block
-        from ..models import consts if False else None
-        """.replace("        from ..models import consts if False else None\n", "")
-        + """
         @dataclass
         class Net(Block):
             width: int = L.WIDTH
@@ -302,18 +299,15 @@ def test_attributes_that_the_script_set_on_its_objects_are_set_again(workplace):
 
 
 def test_a_config_module_that_makes_a_run_is_not_asked_to_make_another(workplace):
-    package = workplace.library / "hypertuner_fake"
-    package.mkdir()
     workplace.write(
         config="""
-        import sys, types
+        import types
         import hypertuner
         hypertuner.Args = type("Args", (types.SimpleNamespace,), {"__module__": "hypertuner.args"})
-        print("run made")
         hypertuner.Saver = lambda *args: print("saver made")
         args = hypertuner.Args(hidden=4)
         saver = hypertuner.Saver()
-        """.replace('print("run made")', ""),
+        """,
         train="""
         import keep
         from config import args
@@ -325,6 +319,50 @@ def test_a_config_module_that_makes_a_run_is_not_asked_to_make_another(workplace
     assert workplace.run("train.py") == "saver made"
 
     assert workplace.load_elsewhere("print(net.hidden())") == "4"
+
+
+def test_what_the_machine_decides_is_decided_anew(workplace):
+    library = "class cuda:\n    @staticmethod\n    def is_available(): return {}\n"
+    (workplace.library / "fake_torch.py").write_text(library.format(True))
+    workplace.write(
+        train="""
+        import keep
+        from fake_torch import cuda
+        device = "cuda" if cuda.is_available() else "cpu"
+        if cuda.is_available():
+            kind = "half"
+        else:
+            kind = "full"
+        class Net:
+            def where(self): return device, kind
+        keep.save(Net(), "model")
+        print(Net().where())
+        """
+    )
+    assert workplace.run("train.py") == "('cuda', 'half')"
+    (workplace.library / "fake_torch.py").write_text(library.format(False))
+
+    assert workplace.load_elsewhere("print(net.where())") == "('cpu', 'full')"
+
+
+def test_a_script_edited_while_it_runs_is_not_recorded_as_what_it_was(workplace):
+    workplace.write(
+        train="""
+        import keep, pathlib
+        from hypertuner.checkpoint.recipe import UnrecordableError
+        class Net:
+            def f(self): return 1
+        path = pathlib.Path("train.py")
+        path.write_text("# new first line" + path.read_text())
+        path.write_text("\\n" + path.read_text())
+        try:
+            keep.save(Net(), "model")
+        except UnrecordableError as error:
+            print("was edited" in str(error))
+        """
+    )
+
+    assert workplace.run("train.py") == "True"
 
 
 # ---------------------------------------------------------------- the real class, or the recorded one

@@ -25,6 +25,7 @@ RUN_MAKERS = frozenset({"Args", "Logger", "Saver", "new_run"})
 _IMPLICIT = frozenset(dir(builtins)) | {
     *("__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__", "__annotations__")
 }
+_MACHINE = frozenset({"is_available", "is_bf16_supported", "device_count", "cpu_count"})
 _COMPREHENSIONS = ("listcomp", "setcomp", "dictcomp", "genexpr")
 _TRIES: tuple[type[Any], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))  # `except*` came with Python 3.11
 
@@ -101,13 +102,14 @@ class Outline:
     def is_assigned(self, name: str) -> bool:
         """Whether `name` is a value of the script's: bound by assignments, by no import, def or class.
 
-        `HAS_X = True` beside `import x` in a `try` says something about the machine, not about the model: not one.
+        What says something about the machine is none, and is found out anew: `HAS_X = True` beside `import x` in a
+        `try`, `device = "cuda" if torch.cuda.is_available() else "cpu"`.
         """
         bound = self._binding.get(name, [])
         if not bound or any(statement.kind in ("import", "definition") for statement in bound):
             return False
         is_flag = any(_tries_import(statement) for statement in bound) and all(s.is_literal for s in bound)
-        return not is_flag
+        return not is_flag and not any(_asks_machine(statement) for statement in bound)
 
     def assigned_names(self) -> list[str]:
         """The names for which `is_assigned` holds."""
@@ -347,6 +349,14 @@ def _tries_import(statement: Statement) -> bool:
         if isinstance(guard, _TRIES)
         for block in _blocks(guard)
         for node in block
+    )
+
+
+def _asks_machine(statement: Statement) -> bool:
+    """Whether what `statement` assigns depends on the machine."""
+    asked = [statement.node, *(condition for guard in statement.guards for condition in _conditions(guard))]
+    return statement.kind == "assignment" and any(
+        isinstance(call.func, ast.Attribute) and call.func.attr in _MACHINE for node in asked for call in calls_in(node)
     )
 
 

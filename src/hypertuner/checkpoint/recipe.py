@@ -7,6 +7,7 @@ what is installed is imported by name. Nothing here executes anything: `rebuild`
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import math
 import sys
@@ -178,18 +179,18 @@ def encode(value: object, depth: int = 32) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
-    if isinstance(value, int) and kind is int and -_LARGEST_INT <= value < _LARGEST_INT:
+    if kind is int and isinstance(value, int) and -_LARGEST_INT <= value < _LARGEST_INT:
         return value
-    if isinstance(value, float) and kind is float and math.isfinite(value):
+    if kind is float and isinstance(value, float) and math.isfinite(value):
         return value
-    if isinstance(value, str) and kind is str and _is_utf8(value):
+    if kind is str and isinstance(value, str) and _is_utf8(value):
         return value
     if depth:
-        if isinstance(value, list) and kind is list:
+        if kind is list and isinstance(value, list):
             return [encode(item, depth - 1) for item in value]
-        if isinstance(value, tuple) and kind is tuple:
+        if kind is tuple and isinstance(value, tuple):
             return {"tuple": [encode(item, depth - 1) for item in value]}
-        if isinstance(value, dict) and kind is dict and all(type(key) is str and _is_utf8(key) for key in value):
+        if kind is dict and isinstance(value, dict) and all(type(key) is str and _is_utf8(key) for key in value):
             return {"dict": {key: encode(item, depth - 1) for key, item in value.items()}}
     raise TypeError(f"{kind.__name__} has no JSON form")
 
@@ -228,8 +229,9 @@ def _module_source(name: str) -> tuple[Source, list[str]]:
     assert found is not None  # noqa: S101  (asked for only where it was found)
     outline = outline_of(found.text)
     module = sys.modules.get(name)
-    names = [n for n in outline.assigned_names() if not _is_plain(outline, n)]
-    constants, args = _values(vars(module) if module is not None else {}, names)
+    namespace = vars(module) if module is not None else {}
+    names = [name for name in outline.assigned_names() if not _is_plain(outline, name, namespace)]
+    constants, args = _values(namespace, names)
     file = name.replace(".", "/") + ("/__init__.py" if found.is_package else ".py")
     one = Source(found.text, file, found.is_package, constants, args)
     return one, _local(needed_modules(name, one))
@@ -274,15 +276,17 @@ def _is_folder(name: str) -> bool:
     return module is not None and getattr(module, "__file__", None) is None and hasattr(module, "__path__")
 
 
-def _is_plain(outline: Outline, name: str) -> bool:
-    """Whether executing the module gives `name` its value on any machine: a dunder, or one literal."""
-    found = outline.binding(name)
-    return name.startswith("__") or (len(found) == 1 and found[0].is_literal)
+def _is_plain(outline: Outline, name: str, namespace: Mapping[str, object]) -> bool:
+    """Whether executing the module gives `name` its value on any machine: a dunder, or a literal still in force."""
+    node = found[0].node if len(found := outline.binding(name)) == 1 else None
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    is_unchanged = isinstance(value, ast.Constant) and repr(value.value) == repr(namespace.get(name))
+    return name.startswith("__") or is_unchanged
 
 
 def _is_args(value: object) -> bool:
     kind = type(value)
-    return isinstance(value, argparse.Namespace) or (
+    return issubclass(kind, argparse.Namespace) or (
         kind.__module__.startswith("hypertuner") and kind.__name__ == "Args"
     )
 

@@ -48,6 +48,7 @@ class ScriptModule(ModuleType):
             self._give(given, values())
             done.update(new)
             try:
+                _check_work(new, closure, outline, name)
                 for node in outline.program(new):
                     self._check(node, closure, outline, name)
                     execute(self, [node], outline, filename)
@@ -66,20 +67,14 @@ class ScriptModule(ModuleType):
         vars(self).update({name: values[name] for name in names})
 
     def _check(self, node: ast.stmt, closure: Closure, outline: Outline, asked: str) -> None:
-        """Raise RefusedError if executing `node` would do the script's work."""
+        """Raise RefusedError if executing `node` would call what the script defines."""
         inside = set(ast.walk(node))
         for statement in closure.statements:
-            if statement.node not in inside:
-                continue
-            wanted = sorted(statement.binds & _wanted(closure, outline, asked)) or sorted(statement.alters)
-            for part in _evaluated(statement):
+            for part in _evaluated(statement) if statement.node in inside else ():
                 own = set(stored_names(part))
                 for call in calls_in(part):
                     if not _may_call(vars(self), call, own, outline):
-                        raise _refused(wanted, f"line {call.lineno} calls {ast.unparse(call.func)}()")
-            if statement.kind == "opaque":
-                first = ast.unparse(statement.node).partition("\n")[0]
-                raise _refused(wanted, f"line {statement.node.lineno} makes it in `{first}`")
+                        raise _refused(statement, closure, outline, asked, call)
 
 
 def execute(module: ModuleType, nodes: list[ast.stmt], outline: Outline, filename: str) -> None:
@@ -112,12 +107,27 @@ def _evaluated(statement: Statement) -> Iterator[ast.AST]:
         yield statement.node
 
 
-def _wanted(closure: Closure, outline: Outline, asked: str) -> set[str]:
-    reads = [outline.reads(statement) for statement in closure.statements]
-    return {asked}.union(*(one.now | one.later for one in reads))
+def _check_work(statements: list[Statement], closure: Closure, outline: Outline, asked: str) -> None:
+    """Raise RefusedError for what is seen to be work before anything is executed."""
+    for statement in statements:
+        if statement.kind == "opaque":
+            raise _refused(statement, closure, outline, asked)
+        for part in _evaluated(statement):
+            for call in calls_in(part):
+                if ast.unparse(call.func) in outline.run_makers:
+                    raise _refused(statement, closure, outline, asked, call)
 
 
-def _refused(names: list[str], how: str) -> RefusedError:
+def _refused(
+    statement: Statement, closure: Closure, outline: Outline, asked: str, call: ast.Call | None = None
+) -> RefusedError:
+    reads = [outline.reads(one) for one in closure.statements]
+    wanted = {asked}.union(*(one.now | one.later for one in reads))
+    names = sorted(statement.binds & wanted) or sorted(statement.alters)
+    if call is None:
+        how = f"line {statement.node.lineno} makes it in `{ast.unparse(statement.node).splitlines()[0]}`"
+    else:
+        how = f"line {call.lineno} calls {ast.unparse(call.func)}()"
     return RefusedError(f"it needs {', '.join(names)}, and {how}, which is the script's work and is not done again")
 
 
@@ -126,8 +136,6 @@ def _may_call(namespace: Mapping[str, Any], call: ast.Call, own: Collection[str]
     root = root_name(call.func)
     if root is None or root in own:
         return True  # a method of a literal, of what another call gave, or of a comprehension's variable
-    if ast.unparse(call.func) in outline.run_makers:
-        return False
     if root not in namespace:
         if found := outline.binding(root):
             return all(statement.kind == "import" for statement in found)  # in the same `try` or `if`

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.machinery
 import importlib.util
+import inspect
 import linecache
 import re
 import site
@@ -16,7 +17,7 @@ import sys
 import sysconfig
 import tokenize
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -67,16 +68,10 @@ def was_edited(module: ModuleType) -> bool:
     text, file = text_of(module), getattr(module, "__file__", None)
     if text is None:
         return False
-    known = outline_of(text).function_lines
-    for value in list(vars(module).values()):
-        if getattr(value, "__module__", None) != module.__name__:
-            continue
-        for function in (value, *(vars(value).values() if isinstance(value, type) else ())):
-            if isinstance(function, FunctionType) and function.__code__.co_filename == file:
-                code = function.__code__
-                if not code.co_name.startswith("<") and (code.co_name, code.co_firstlineno) not in known:
-                    return True
-    return False
+    made = (value for value in list(vars(module).values()) if _is_made_in(value, module.__name__))
+    codes = [function.__code__ for value in made for function in _functions(value)]
+    lines = {(code.co_name, code.co_firstlineno) for code in codes if code.co_filename == file}
+    return any(not name.startswith("<") for name, _ in lines - outline_of(text).function_lines)
 
 
 def find(name: str) -> Found | None:
@@ -143,7 +138,7 @@ class _Gathering:
         """The statements that bind `name`, each with the cell it is in."""
         live = self._roots[name] if name in self._roots else vars(sys.modules["__main__"]).get(name)
         cells = list(self._cells.values())
-        file = _code_file(live) if getattr(live, "__module__", None) in _MAINS else None
+        file = _code_file(live) if _is_made_in(live, *_MAINS) else None
         if file is not None and (own := self._cells.get(file) or _parsed(_read(file, None, ""))):
             cells.append(own)
         for cell in reversed(cells):
@@ -213,13 +208,31 @@ def _parsed(text: str | None) -> Outline | None:
 
 def _code_file(value: object) -> str | None:
     """The file or cell that a function, or a method of a class, was compiled from."""
-    for candidate in (value, *(vars(value).values() if isinstance(value, type) else ())):
-        function = getattr(candidate, "__wrapped__", candidate)
+    qualname = getattr(value, "__qualname__", "")
+    for function in _functions(value):
         # A method of another class, or one that was generated, says nothing about this one.
-        is_own = not isinstance(value, type) or getattr(function, "__qualname__", "").startswith(value.__qualname__)
-        if isinstance(function, FunctionType) and is_own and not function.__code__.co_filename.startswith("<string"):
+        if function.__qualname__.startswith(qualname) and not function.__code__.co_filename.startswith("<string"):
             return function.__code__.co_filename
     return None
+
+
+def _is_made_in(value: object, *modules: str) -> bool:
+    # By type and not isinstance: a module may hold objects that answer any question with an error.
+    return issubclass(type(value), type | FunctionType) and getattr(value, "__module__", None) in modules
+
+
+def _functions(value: object) -> Iterator[FunctionType]:
+    """A function, or the functions that a class is made of, out of their decorators."""
+    for candidate in (value, *(vars(value).values() if isinstance(value, type) else ())):
+        function: object = candidate
+        if isinstance(candidate, staticmethod | classmethod):
+            function = candidate.__func__
+        elif isinstance(candidate, property):
+            function = candidate.fget
+        if isinstance(function, FunctionType):
+            function = inspect.unwrap(function)
+        if isinstance(function, FunctionType):
+            yield function
 
 
 def _read(file: str | None, spec: object, name: str) -> str | None:
