@@ -163,6 +163,65 @@ def test_star_imports_are_kept_for_names_that_nothing_else_binds(workplace):
     assert workplace.load_elsewhere("print(net.width)") == "4"
 
 
+def test_circular_and_renamed_imports_within_a_package_find_each_other(workplace):
+    workplace.write(
+        zoo__init="from .a import *\nfrom .b import B as Bee\n__all__ = ['A', 'Bee', 'sub']\nVERSION = len('abc')\n",
+        zoo__a="import zoo.b\nfrom zoo import b as bb\n__all__ = ['A']\nclass A:\n    def f(self): return bb.B().g()\n",
+        zoo__b="import zoo.a as za\nclass B:\n    def g(self): return za.A.__name__\n",
+        zoo__sub="X = 5\n",
+        train="""
+        import keep
+        from zoo import *
+        import zoo.sub as zs
+        class Net(A):
+            def run(self): return self.f(), Bee.__name__, sub.X, zs.X
+        keep.save(Net(), "model")
+        """,
+    )
+    workplace.run("train.py")
+
+    assert workplace.load_elsewhere("print(net.run())") == "('A', 'B', 5, 5)"
+
+
+def test_a_registry_is_filled_by_the_definitions_and_a_recorded_list_is_not_filled_twice(workplace):
+    workplace.write(
+        train="""
+        import enum, sys, typing
+        from collections import namedtuple
+        import keep
+        REGISTRY = {}
+        NAMES = []
+        def register(name):
+            def decorate(c):
+                REGISTRY[name] = c
+                NAMES.append(name)
+                return c
+            return decorate
+        class Kind(enum.Enum):
+            SMALL = 1
+        Point = namedtuple("Point", "x y")
+        class Options(typing.NamedTuple):
+            a: int = 1
+        ORIGIN, OPTIONS = Point(1, 2), Options()
+        @register("linear")
+        class Linear: pass
+        @register("net")
+        class Net:
+            kinds = [k for k in Kind]
+            def run(self):
+                here = sys.modules[__name__]
+                return REGISTRY["net"] is Net, getattr(here, "Linear").__name__, NAMES, ORIGIN, OPTIONS, self.kinds
+        net = Net()
+        net.kind, net.point = Kind.SMALL, Point(3, 4)
+        print(net.run(), net.kind, net.point)
+        keep.save(net, "model")
+        """
+    )
+    expected = workplace.run("train.py")
+
+    assert workplace.load_elsewhere("print(net.run(), net.kind, net.point)") == expected
+
+
 def test_a_package_run_as_a_script_resolves_its_relative_imports(workplace):
     workplace.write(
         pack__init="",

@@ -27,7 +27,7 @@ from typing import Any
 from hypertuner.checkpoint import source
 from hypertuner.checkpoint.outline import absolute_name, outline_of
 from hypertuner.checkpoint.recipe import REBUILT, Recipe, Source, decode, encode, is_recordable, needed_modules
-from hypertuner.checkpoint.script import LOCK, PREFIX, RefusedError, ScriptModule, execute, module_program
+from hypertuner.checkpoint.script import LOCK, PREFIX, RefusedError, ScriptModule, execute, module_program, values_kept
 from hypertuner.errors import CheckpointError
 
 _spaces: dict[str, _Space] = {}
@@ -217,12 +217,11 @@ class _Space:
         outline, given = outline_of(self.recipe.sources[name].text), self.namespace(name)
         vars(module).update(given)
         try:
-            execute(module, module_program(outline, given), outline, str(module.__file__))
+            with values_kept(vars(module), given):
+                execute(module, module_program(outline, given), outline, str(module.__file__))
         except BaseException:
             del self._modules[name], sys.modules[private], REBUILT[private]
             raise
-        # What it changed afterwards, or others changed in it, was recorded too.
-        vars(module).update(self.namespace(name))
 
     def _import(
         self,

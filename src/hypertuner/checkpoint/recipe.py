@@ -265,7 +265,8 @@ def _local(names: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for name in names:
         parent = name.rpartition(".")[0]
-        if (not parent or parent in found or _is_folder(parent)) and source.find(name) is not None:
+        is_reachable = not parent or parent in found or _is_folder(parent) or source.find(parent) is not None
+        if is_reachable and source.find(name) is not None:
             found[name] = None
     return list(found)
 

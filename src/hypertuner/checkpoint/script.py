@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import functools
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from threading import RLock
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -43,28 +45,24 @@ class ScriptModule(ModuleType):
             raise AttributeError(f"the recorded source does not define {name}")
         with LOCK:
             closure = outline.closure([name], values().__contains__)
-            given = closure.given - set(vars(self))
+            given = values()
+            vars(self).update({key: given[key] for key in closure.given - set(vars(self))})
             new = [statement for statement in closure.statements if statement not in done]
-            self._give(given, values())
             done.update(new)
             try:
                 _check_work(new, closure, outline, name)
-                for node in outline.program(new):
-                    self._check(node, closure, outline, name)
-                    execute(self, [node], outline, filename)
+                with values_kept(vars(self), closure.given):
+                    for node in outline.program(new):
+                        self._check(node, closure, outline, name)
+                        execute(self, [node], outline, filename)
             except BaseException:
                 done.difference_update(new)
                 vars(self).pop(name, None)
                 raise
-            # A statement that binds two names may have bound a given one, a decorator may have appended to one.
-            self._give(given, values())
         try:
             return vars(self)[name]
         except KeyError:
             raise AttributeError(f"the recorded source defines {name} under a condition that is false here") from None
-
-    def _give(self, names: Collection[str], values: Mapping[str, Any]) -> None:
-        vars(self).update({name: values[name] for name in names})
 
     def _check(self, node: ast.stmt, closure: Closure, outline: Outline, asked: str) -> None:
         """Raise RefusedError if executing `node` would call what the script defines."""
@@ -75,6 +73,24 @@ class ScriptModule(ModuleType):
                 for call in calls_in(part):
                     if not _may_call(vars(self), call, own, outline):
                         raise _refused(statement, closure, outline, asked, call)
+
+
+@contextmanager
+def values_kept(namespace: dict[str, Any], names: Collection[str]) -> Iterator[None]:
+    """Give `names` their values back after definitions were executed: same objects, same content.
+
+    The recipe holds what they were in the end. A statement that binds two names may bind one of them, a decorator
+    may append to one, as they did before it was recorded.
+    """
+    held = {name: (namespace[name], copy.deepcopy(namespace[name])) for name in names}
+    yield
+    for name, (value, content) in held.items():
+        if isinstance(value, list):
+            value[:] = content
+        elif isinstance(value, dict):
+            value.clear()
+            value.update(content)
+        namespace[name] = value
 
 
 def execute(module: ModuleType, nodes: list[ast.stmt], outline: Outline, filename: str) -> None:
