@@ -62,7 +62,7 @@ def test_a_value_and_a_group_of_the_same_name_are_both_kept():
 
 
 def test_two_values_of_one_dotted_name_are_refused_by_name():
-    with pytest.raises(ConfigError, match="'a.b'") as caught:
+    with pytest.raises(ConfigError, match=r"'a\.b'") as caught:
         flatten({"a": {"b": 1}, "a.b": 2})
     assert caught.value.key == "a.b"
 

@@ -6,6 +6,7 @@ Nothing here changes sys.argv.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -85,8 +86,8 @@ def help_text(declared: Declaration, given: Mapping[str, Any], given_from: str) 
     declared.apply(values, given, given_from, text=False)
     rows = []
     for name, key in declared.keys.items():
-        default = "required" if key.default is REQUIRED else _shown(to_json(key.default, name))
-        now = f"now {_shown(to_json(values[name], name))}" if name in values else ""
+        default = "required" if key.default is REQUIRED else _shown(to_json(key.default))
+        now = f"now {_shown(to_json(values[name]))}" if name in values else ""
         rows.append([name, str(key.kind), default, now, key.help])
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -155,8 +156,6 @@ def _same_file(given_from: str, value: str) -> bool:
 
 def _shown(value: Any) -> str:
     """JSON on one line, as it can be typed again."""
-    import json  # only for help and errors
-
     return json.dumps(value, ensure_ascii=False)
 
 
