@@ -75,7 +75,7 @@ def start(tmp_path, monkeypatch):
     @contextmanager
     def started(*argv, given=None):
         monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-        with current.new_run(None, given or {}, None, "start from"):
+        with current.new_run(None, given or {}):
             yield
 
     return started
@@ -513,6 +513,28 @@ def test_options_with_a_type_of_the_scripts_own(start):
         args = Args(parser)
     assert (args.sizes, args.rule, args.bool, args.trap) == ([2, 3], Rule.ADAM, True, False)
     assert (args.opts, args.free) == ({"b": 2}, 1.0)
+
+
+def test_a_parser_of_the_scripts_own_keeps_what_it_noted_while_parsing(start):
+    class Noting(argparse.ArgumentParser):
+        def parse_args(self, args=None, namespace=None):
+            self.seen = args
+            return super().parse_args(args, namespace)
+
+    parser = Noting()
+    parser.add_argument("--lr", type=float, default=0.1)
+    with start("--lr", "1", given={"lr": 2}):
+        Args(parser)
+    assert parser.seen == ["--lr", "1"]
+
+
+def test_options_with_dotted_names(start):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--opt.lr", type=float, default=0.1)
+    parser.add_argument("--opt.name", default="sgd")
+    with start("--opt.name", "adam", given={"opt.lr": 1}):
+        args = Args(parser)
+    assert (args.opt.lr, args["opt.lr"], getattr(args, "opt.lr"), args.opt.name) == (1.0, 1.0, 1.0, "adam")  # noqa: B009
 
 
 def test_an_action_of_the_scripts_own_sees_the_value_of_the_config(start):

@@ -31,7 +31,7 @@ def arguments(run: current.ActiveRun, *, own_config: bool) -> tuple[list[str], M
     """
     argv = without_kernel(sys.argv)
     value, rest = current.own_arguments(argv)
-    if value is not None and own_config and not _names_run(value, run):
+    if value is not None and own_config and not current.names_run(value):
         is_given = _same_file(run.given_from, value)
         return argv, {} if is_given else run.given
     return rest, run.given
@@ -144,10 +144,6 @@ def _hint(token: str, name: str, value: str) -> str:
     if not token.startswith("--") and "=" not in token:
         return "\n  Values are given as name=value or --name value."
     return "\n  Args(..., extra='keep') leaves other arguments to the script."
-
-
-def _names_run(value: str, run: current.ActiveRun) -> bool:
-    return run.name is not None and Path(value).absolute().parent.name == run.name
 
 
 def _same_file(given_from: str, value: str) -> bool:

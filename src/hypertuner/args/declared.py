@@ -168,7 +168,7 @@ def unknown(name: str, known: Iterable[str], where: str, hint: str = "") -> Conf
 
 def file_of(where: str) -> Path | None:
     """The file that `where` names, if it names one."""
-    name = where.removeprefix("HYPERTUNER_CONFIG=")
+    name = where.removeprefix("HYPERTUNER_CONFIG=").removeprefix("--config=")
     return Path(name) if name.endswith(".json") else None
 
 

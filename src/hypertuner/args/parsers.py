@@ -162,7 +162,8 @@ def _lent(
     before: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def lend(thing: object, **attributes: Any) -> None:
-        before.append((vars(thing), dict(vars(thing))))
+        # Only these come back afterwards: a parser or an action of the user's own may note things in itself.
+        before.append((vars(thing), {name: vars(thing)[name] for name in attributes}))
         vars(thing).update(attributes)
 
     for parser in parsers:
@@ -185,7 +186,6 @@ def _lent(
         yield
     finally:
         for attributes, old in reversed(before):
-            attributes.clear()
             attributes.update(old)
 
 
