@@ -534,7 +534,7 @@ def test_options_with_dotted_names(start):
     parser.add_argument("--opt.name", default="sgd")
     with start("--opt.name", "adam", given={"opt.lr": 1}):
         args = Args(parser)
-    assert (args.opt.lr, args["opt.lr"], getattr(args, "opt.lr"), args.opt.name) == (1.0, 1.0, 1.0, "adam")  # noqa: B009
+    assert (args.opt.lr, args["opt.lr"], getattr(args, "opt.lr"), args.opt.name) == (1.0, 1.0, 1.0, "adam")
 
 
 def test_an_action_of_the_scripts_own_sees_the_value_of_the_config(start):
