@@ -168,13 +168,13 @@ class ActiveRun:
     def config(self) -> dict[str, Any]:
         """The config in force now: as handed over, completed by Args, with what the script changed since."""
         if self._effective is not None:
-            return {**(self._given or {}), **self._effective()}
+            return self._effective()
         return dict(self.given) if self.has_config else {}
 
-    @property
-    def unread(self) -> Callable[[], list[str]] | None:
-        """How to ask the registered Args which keys the script never read."""
-        return getattr(self._args, "_unread", None)
+    def unread(self) -> list[str]:
+        """Keys of the registered Args that the script has not read; [] without one."""
+        ask = getattr(self._args, "unread", None)
+        return ask() if ask is not None else []
 
     def attempt(self) -> Attempt:
         """The attempt that this process owns; claimed, and the folder made, at the first call."""
@@ -197,9 +197,8 @@ class ActiveRun:
         assert self.run is not None
         if not self.run.attempts() and self._declared is not None:
             # Completed by the script's defaults; from the first attempt on it stays as it is.
-            complete = {**(self._given if self._given is not None else self.run.config()), **self._declared}
-            if complete != self.run.config():
-                files.replace(self.run.layout.config, records.to_bytes(complete))
+            if self._declared != self.run.config():
+                files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
         identity = ProcessIdentity.mine()
@@ -238,9 +237,7 @@ class ActiveRun:
             files.put_new(self.run.layout.record, records.to_bytes(record))
             return
         name = self.run.name if self.run is not None else self._name
-        self.run = self.storage.create(
-            name, record, {**(self._given or {}), **config}, parent_file=self._parent.file if self._parent else None
-        )
+        self.run = self.storage.create(name, record, config, parent_file=self._parent.file if self._parent else None)
 
     def log(self, step: int, values: dict[str, Any], time_s: float | None = None) -> None:
         """Append one record, at `time_s` or now. Raises OSError or StorageError when it could not be written."""
