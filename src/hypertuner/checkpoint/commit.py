@@ -15,7 +15,7 @@ from hypertuner import files
 from hypertuner.checkpoint import archive, reference, trust
 from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.store import Attempt, CheckpointFile, Run
-from hypertuner.store.current import say, say_once
+from hypertuner.store.said import say, say_once
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.parents import parent_of
 from hypertuner.errors import ConfigError
 from hypertuner.store import Run, Storage, capture, records
-from hypertuner.store.current import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE
+from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE
 from hypertuner.store.process import ProcessIdentity
 
 
