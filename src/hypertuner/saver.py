@@ -10,9 +10,10 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint import commit, reference, trust
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint import commit, reference
 from hypertuner.checkpoint.commit import Checkpoint
+from hypertuner.checkpoint.format import trust
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter

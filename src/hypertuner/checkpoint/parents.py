@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.reference import Resolved
 from hypertuner.store.active import PendingParent
 from hypertuner.store.records import Parent

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from hypertuner import settings
-from hypertuner.checkpoint.archive import Archive
-from hypertuner.checkpoint.rebuild import Rebuilder
-from hypertuner.checkpoint.recipe import Recipe, Recording
+from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.recipe.rebuild import Rebuilder
+from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.torch import modules, objects, parent, reading

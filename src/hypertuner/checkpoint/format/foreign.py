@@ -9,10 +9,10 @@ import json
 import math
 from typing import Any, BinaryIO
 
-from hypertuner.checkpoint import pickles
-from hypertuner.checkpoint.directory import damaged, read_at
-from hypertuner.checkpoint.stubs import tensors_in
-from hypertuner.checkpoint.table import (
+from hypertuner.checkpoint.format import pickles
+from hypertuner.checkpoint.format.directory import damaged, read_at
+from hypertuner.checkpoint.format.stubs import tensors_in
+from hypertuner.checkpoint.format.table import (
     ITEM_BYTES,
     MOST_DIMENSIONS,
     Index,

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hypertuner.checkpoint import stubs
-from hypertuner.checkpoint.stubs import Global, Object, Storage
+from hypertuner.checkpoint.format import stubs
+from hypertuner.checkpoint.format.stubs import Global, Object, Storage
 from hypertuner.errors import CorruptFileError
 
 MOST_BYTES = 512 * 1024 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hypertuner.checkpoint.table import ITEM_BYTES, MOST_DIMENSIONS, MOST_TENSORS, TensorRow
+from hypertuner.checkpoint.format.table import ITEM_BYTES, MOST_DIMENSIONS, MOST_TENSORS, TensorRow
 from hypertuner.errors import CorruptFileError
 
 MOST_STEPS = 4_000_000  # of the walk: shared containers are seen once for each name they have

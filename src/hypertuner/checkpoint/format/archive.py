@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.checkpoint import foreign, pickles, trust
-from hypertuner.checkpoint.directory import Directory, damaged
-from hypertuner.checkpoint.kinds import (
+from hypertuner.checkpoint.format import foreign, pickles, trust
+from hypertuner.checkpoint.format.directory import Directory, damaged
+from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
     READABLE,
     kind_of,
@@ -26,8 +26,8 @@ from hypertuner.checkpoint.kinds import (
     refusal,
     refuse_zip,
 )
-from hypertuner.checkpoint.pickles import SymbolicPickle
-from hypertuner.checkpoint.sealing import (
+from hypertuner.checkpoint.format.pickles import SymbolicPickle
+from hypertuner.checkpoint.format.sealing import (
     Hashes,
     Seal,
     member,
@@ -38,7 +38,7 @@ from hypertuner.checkpoint.sealing import (
     storages_of,
     tensors_of,
 )
-from hypertuner.checkpoint.table import (
+from hypertuner.checkpoint.format.table import (
     FORMAT,
     MOST_BYTES,
     Index,
