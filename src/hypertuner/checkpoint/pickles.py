@@ -175,7 +175,9 @@ class _Machine:
     def entries(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, Object):
-            target = target.entries = {} if target.entries is None else target.entries
+            if target.entries is None:
+                target.entries = {}
+            target = target.entries
         if type(target) is not dict or len(items) % 2:
             raise _Malformed("it sets items of what is no dict")
         for place in range(0, len(items), 2):
@@ -184,7 +186,9 @@ class _Machine:
     def elements(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, Object):
-            target = target.elements = [] if target.elements is None else target.elements
+            if target.elements is None:
+                target.elements = []
+            target = target.elements
         if type(target) is not list:
             raise _Malformed("it appends to what is no list")
         target.extend(items)
@@ -384,7 +388,8 @@ def _call_with_keywords(machine: _Machine) -> None:
 @_on(b"i")
 def _instance(machine: _Machine) -> None:
     callee = machine.named(_text(machine.line()), _text(machine.line()))
-    machine.stack.append(Object(callee, tuple(machine.marked())))
+    arguments = tuple(machine.marked())
+    machine.stack.append(Object(callee, arguments))
 
 
 @_on(b"o")
