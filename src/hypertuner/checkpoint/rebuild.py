@@ -6,6 +6,7 @@ Owns the stubs that a pickle is read into, and the walk over them that finds the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypertuner.checkpoint.table import ITEM_BYTES, MOST_DIMENSIONS, MOST_TENSORS, TensorRow
@@ -235,8 +236,9 @@ def tensors_in(root: Any, where: str) -> dict[str, dict[str, TensorRow]]:
         return _by_part(root, _walk(root, once=True))
     except _TooMuchError:
         raise CorruptFileError(
-            f"{where}: it names more than {MOST_TENSORS:,} tensors, or names of more than {MOST_NAME_BYTES:,} bytes, "
-            "which no real model has."
+            f"{where}: it names more than {MOST_TENSORS:,} tensors, or takes more than {MOST_NAME_BYTES:,} bytes to "
+            "name them, which no real model does.\n  Do not use it unless you know what wrote it, and why.",
+            path=Path(where),
         ) from None
 
 
