@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.serialization import config as torch_config
 
-from hypertuner.checkpoint import sealing, table
-from hypertuner.checkpoint.archive import Archive, Index, StorageRow, TensorRow, inspect, kind_of, seal, verify
+from hypertuner.checkpoint.format import sealing, table
+from hypertuner.checkpoint.format.archive import Archive, Index, StorageRow, TensorRow, inspect, kind_of, seal, verify
 from hypertuner.errors import CorruptFileError
 
 KEY = b"k" * 32
@@ -152,7 +152,7 @@ def test_inspect_tells_the_whole_story(tmp_path):
 def test_reading_a_file_does_not_import_torch(tmp_path):
     path = sealed(tmp_path / "model.pt")
     code = (
-        "import sys; from hypertuner.checkpoint.archive import inspect, verify\n"
+        "import sys; from hypertuner.checkpoint.format.archive import inspect, verify\n"
         "inspect(sys.argv[1]); verify(sys.argv[1])\n"
         "print(sorted({'torch', 'numpy', 'pickle'} & set(sys.modules)))"
     )

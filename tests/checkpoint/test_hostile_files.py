@@ -14,9 +14,9 @@ import orjson
 import pytest
 import torch
 
-from hypertuner.checkpoint import sealing
-from hypertuner.checkpoint.archive import Archive, inspect, kind_of, seal, verify
-from hypertuner.checkpoint.directory import central_entry, end_64, end_record, local_header
+from hypertuner.checkpoint.format import sealing
+from hypertuner.checkpoint.format.archive import Archive, inspect, kind_of, seal, verify
+from hypertuner.checkpoint.format.directory import central_entry, end_64, end_record, local_header
 from hypertuner.errors import CorruptFileError
 
 EVENTS: list[str] = []

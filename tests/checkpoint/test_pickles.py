@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypertuner.checkpoint.pickles import globals_of, read
-from hypertuner.checkpoint.rebuild import Object, tensors_in
-from hypertuner.checkpoint.table import TensorRow
+from hypertuner.checkpoint.format.pickles import globals_of, read
+from hypertuner.checkpoint.format.stubs import Object, tensors_in
+from hypertuner.checkpoint.format.table import TensorRow
 from hypertuner.errors import CorruptFileError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hypertuner.checkpoint import trust
+from hypertuner.checkpoint.format import trust
 from hypertuner.errors import ConfigError
 
 
@@ -34,7 +34,7 @@ def test_two_homes_have_two_keys(tmp_path, monkeypatch):
 
 
 def test_processes_that_start_together_agree_on_one_key(home):
-    code = "from hypertuner.checkpoint.trust import user_key; print(user_key().hex())"
+    code = "from hypertuner.checkpoint.format.trust import user_key; print(user_key().hex())"
     environment = os.environ | {"PYTHONPATH": str(Path(trust.__file__).parents[2])}
     started = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
