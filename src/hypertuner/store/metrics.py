@@ -65,7 +65,9 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
 def _decode(line: bytes) -> Record | None:
     try:
         raw = orjson.loads(line)
-        values = raw["values"]
+        values: dict[str, Any] = raw["values"]
+        if not isinstance(values, dict):
+            return None
         for name, text in raw.get("nonfinite", {}).items():
             values[name] = float(text)
         return Record(int(raw["step"]), float(raw["time"]), values)
@@ -84,7 +86,7 @@ def read_old_records(path: Path) -> Iterator[Record]:
             for number, row in enumerate(csv.DictReader(file)):
                 frame = _number(row.pop("frame", None))
                 values = {name: _number(text) for name, text in row.items() if name is not None and text is not None}
-                if isinstance(frame, (int, float)) and not isinstance(frame, bool):
+                if isinstance(frame, (int, float)) and math.isfinite(frame):
                     is_time = frame > 1e9 or frame != int(frame)
                     yield Record(number if is_time else int(frame), frame if is_time else written, values)
                 else:
