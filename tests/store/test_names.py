@@ -28,7 +28,7 @@ def test_plain_names_are_taken_as_they_are(name):
     a*b a?b a:b a|b a<b a"b $HOME %PATH% a;b
     """.split(),
         *["", " ", "a b", " a", "a ", "a\n", "a\0", "\n", "x" * 65, "a\u202eb", "a\u200bb"],
-        # Look-alikes: Cyrillic, Greek, full-width, an accent that combines, a slash and dots that are none, hyphens unseen.
+        # Look-alikes: Cyrillic, Greek, full-width, an accent that combines, no slash, no dots, an unseen hyphen.
         *["\u0430bc", "\u03bftter", "\uff41bc", "e\u0301", "a\u2215b", "\u2024\u2024", "l\u0131on", "otter\u00ad"],
     ],
 )

@@ -65,7 +65,7 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
 def _decode(line: bytes) -> Record | None:
     try:
         raw = orjson.loads(line)
-        values: dict[str, Any] = raw["values"]
+        values: Any = raw["values"]
         if not isinstance(values, dict):
             return None
         for name, text in raw.get("nonfinite", {}).items():

@@ -180,7 +180,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
 
     Raises: TypeError when a needed one is missing, or one has a value of another type.
     """
-    allowed = _types(kind)
+    allowed = _types(kind)  # type: ignore[arg-type]  # mypy takes no type[T] for hashable
     known: dict[str, Any] = {}
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
         if entry.name in values:
