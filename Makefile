@@ -5,6 +5,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TIMM := .deps/timm
 DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
@@ -40,8 +41,15 @@ floors: $(READY)
 	$(BIN)/lint-imports
 
 # Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
-test: check
+test: check $(TIMM)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# Beside the environment, not in it: timm asks for torchvision, whose release from PyPI fits one build of torch only,
+# and one that does not fit breaks whatever imports it. One test looks here.
+$(TIMM): constraints.txt
+	@rm -rf $(TIMM)
+	@$(BIN)/python -m pip install --quiet --no-deps --target $(TIMM) timm==1.0.31 torchvision==0.28.0
+	@touch $(TIMM)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -14,7 +14,7 @@ from hypertuner.checkpoint import commit, reference, trust
 from hypertuner.checkpoint.archive import Archive
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.report import LoadReport
-from hypertuner.errors import CheckpointError, StorageError
+from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
 from hypertuner.store.monitor import watched_metric
@@ -102,14 +102,14 @@ class Saver:
         active.flush()
         if step is None:
             step = active.last_step if active.last_step is not None else 0
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        if type(step) is not int or step < 0:
             raise ValueError(f"step is a whole number ≥ 0, got {step!r}")
         values = dict(active.last_values if metrics is None else metrics)
         if not active.writes:
             return Checkpoint(active.name, step, epoch, values, None)
         if self._model is None:
             self._find(sys._getframe(1))
-        if self._model is None or self._adapter is None:
+        if self._adapter is None:
             raise CheckpointError(
                 "hypertuner.Saver() was given no model, and finds none in the calling function or the module.\n"
                 "  Say which: hypertuner.Saver(net)."
@@ -143,7 +143,6 @@ class Saver:
             "run": {**about, "metrics": metrics, "parent": parent},
         }
         header = {
-            "format": FORMAT,
             "run": about,
             "hyperparameters": config,
             "metrics": metrics,
@@ -167,8 +166,9 @@ class Saver:
             if self._monitor is None:
                 word = "highest" if found[1] == "max" else "lowest"
                 current.say(f"the best checkpoint is the one with the {word} {found[0]} (monitor= chooses another)")
-        monitor, mode = active.claims["monitor"]  # type: ignore[misc]  # the pair that was put there above
-        return monitor, mode
+        chosen = active.claims["monitor"]
+        assert isinstance(chosen, tuple)
+        return chosen[0], chosen[1]
 
     def _find(self, frame: FrameType) -> None:
         own = frame.f_locals.get("self")
@@ -234,7 +234,7 @@ def start_from_parent(
 ) -> LoadReport:
     """Put the parent's weights into a model, write parent.json, and say what was kept."""
     with Archive.open(parent.file) as archive:
-        trusted = trust.is_own(archive)
+        trusted = _is_own(archive)
         report = adapter.fill(model, archive, strict=False, trusted=trusted)
         if ema is not None:
             adapter.fill(ema, archive, strict=False, trusted=trusted)
@@ -312,7 +312,8 @@ def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:
 
 
 def _is_own(archive: Archive) -> bool:
+    """Whether this user's mark is on a file."""
     try:
-        return trust.is_own(archive)
-    except StorageError:
+        return archive.is_marked_by(trust.user_key())
+    except ConfigError:  # no key can be had: then nothing carries its mark
         return False

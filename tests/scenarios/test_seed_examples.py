@@ -22,7 +22,9 @@ class Net(nn.Module):
 
 torch.manual_seed(0)
 """
-FIRST = NET + """
+FIRST = (
+    NET
+    + """
 import hypertuner
 
 net = Net()
@@ -35,7 +37,10 @@ saver = hypertuner.Saver(model)
 saver.save()
 torch.save(model.state_dict(), "weights.pt")
 """
-SECOND = NET + """
+)
+SECOND = (
+    NET
+    + """
 import hypertuner
 
 net = Net()
@@ -47,6 +52,7 @@ saver = hypertuner.Saver()
 saver.save()
 torch.save(net.state_dict(), "weights.pt")
 """
+)
 
 READ_BY_TORCH_ALONE = """
 import sys
@@ -109,7 +115,12 @@ def test_the_file_alone_moved_to_an_empty_folder_still_gives_the_object(trained,
     lone.write_bytes((trained / "model.pt").read_bytes())
     (tmp_path / "train.py").unlink()
     done = run_script(
-        READ_BY_HYPERTUNER, lone, tmp_path / "weights.pt", name="empty/reader.py", cwd=empty, env={"HYPERTUNER_STORAGE": None}
+        READ_BY_HYPERTUNER,
+        lone,
+        tmp_path / "weights.pt",
+        name="empty/reader.py",
+        cwd=empty,
+        env={"HYPERTUNER_STORAGE": None},
     )
     assert done.stdout.split(maxsplit=1) == ["Net", "(3, 2)\n"]
     assert {path.name for path in empty.iterdir()} == {"some-model.pt", "reader.py"}

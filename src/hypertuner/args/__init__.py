@@ -172,12 +172,25 @@ def new_run(
     command line, for the script itself chose them.
     """
     flat = flatten(values)
-    with current.new_run(name, to_config(values), parent, how) as run:
+    pending = _parent(parent, how) if parent is not None else None
+    with current.new_run(name, to_config(values), pending) as run:
+        if pending is not None:
+            from hypertuner.frameworks.guard import guard_parent
+
+            guard_parent(run)
         token = _made_here.set(run)
         try:
             yield _of_values(unflatten(flat), run)
         finally:
             _made_here.reset(token)
+
+
+def _parent(reference: str, how: str) -> current.PendingParent:
+    # Only a run that has a parent pays for the import of the file format.
+    from hypertuner.checkpoint.parents import parent_of
+    from hypertuner.checkpoint.reference import resolve
+
+    return parent_of(resolve(reference), how)
 
 
 # The run that the innermost new_run made: there, the config is the script's own word.

@@ -135,7 +135,7 @@ class Declaration:
 
     def _into_dict(self, values: dict[str, Any], name: str, value: Any, where: str) -> None:
         holder = self._holder(name)
-        assert holder is not None  # noqa: S101  (`find` has seen it)
+        assert holder is not None
         held = values.get(holder)
         if held:  # a dict under keys that are not text
             added = self._read(holder, {name[len(holder) + 1 :]: value}, where, text=False)

@@ -7,13 +7,13 @@ checked is what is read, also when the name has meanwhile come to mean another f
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 from hypertuner.checkpoint import foreign, pickles, trust
 from hypertuner.checkpoint.directory import Directory, damaged
@@ -70,7 +70,7 @@ _CHUNK_BYTES = 1024 * 1024
 class Archive:
     """A torch file that is open; use `with Archive.open(path) as archive`."""
 
-    def __init__(self, file: BinaryIO, path: Path, kind: str, directory: Directory) -> None:
+    def __init__(self, file: io.FileIO, path: Path, kind: str, directory: Directory) -> None:
         self.file = file  # the one descriptor, unbuffered; seek before every read
         self.path = path
         self.kind = kind
@@ -176,6 +176,12 @@ class Archive:
         """The mark that somebody's key left on the file, unchecked; None where there is none."""
         found = read_seal(self._directory.comment)
         return found.mark if found else None
+
+    @property
+    def file_hash(self) -> str | None:
+        """The recorded xxh3-128 of the file's bytes before its end record; None in another program's file."""
+        found = read_seal(self._directory.comment)
+        return found.xxh3 if found else None
 
     def is_marked_by(self, key: bytes) -> bool:
         """Whether the holder of `key` vouched for the code in this file, as it is now.

@@ -13,9 +13,9 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.checkpoint import archive, reference, trust
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.store import Attempt, CheckpointFile, Run
-from hypertuner.store.current import say
+from hypertuner.store.current import say, say_once
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,18 @@ def commit(
         repeat += 1
     with files.Draft(path, mode=0o444) as draft, files.full_disk_named(path):
         extra = write(draft.file)
-        archive.seal(draft.file, {**header, **extra}, trust.user_key_or_none())
+        archive.seal(draft.file, {**header, **extra}, _key())
         draft.commit_new()
     return path
+
+
+def _key() -> bytes | None:
+    """The user's key; None, said once, when it cannot be had: the file then carries no mark, and is saved."""
+    try:
+        return trust.user_key()
+    except ConfigError as error:
+        say_once(f"models are saved without your mark, so that loading them back needs trust=True: {error}")
+        return None
 
 
 def check_is_newest(attempt: Attempt, run: Run) -> None:

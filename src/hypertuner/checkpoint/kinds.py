@@ -58,7 +58,7 @@ _ADVICE = {
 }
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> io.FileIO:
     """`path` opened for reading, if it is a regular file: never waits for a pipe, never reads a device.
 
     Raises: CorruptFileError where it is something else; OSError where it cannot be opened.
@@ -68,7 +68,7 @@ def open_regular(path: Path | str) -> BinaryIO:
     # Looked at first, because opening a device can already do something; and again once it is open.
     _refuse_unless_regular(os.stat(path).st_mode, path)  # noqa: PTH116
     descriptor = os.open(path, flags)
-    file = os.fdopen(descriptor, "rb", buffering=0)
+    file = io.FileIO(descriptor, "rb")
     try:
         _refuse_unless_regular(os.fstat(descriptor).st_mode, path)
     except CorruptFileError:

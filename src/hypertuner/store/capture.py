@@ -114,7 +114,7 @@ def packages() -> dict[str, str]:
         module = sys.modules.get(name)
         if name.startswith("_") or name in sys.stdlib_module_names or module is None or is_local_module(module):
             continue
-        version = getattr(module, "__version__", None)
+        version = vars(module).get("__version__")  # not getattr: a module may warn or import when asked
         if not isinstance(version, str):
             try:
                 version = metadata.version(name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import dataclasses
+import functools
 import multiprocessing
 import os
 import sys
@@ -39,6 +40,12 @@ def say(text: str) -> None:
     if not settings.QUIET.get() and sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):
             print(f"hypertuner: {text}", file=sys.stderr, flush=True)
+
+
+@functools.lru_cache(maxsize=256)
+def say_once(text: str) -> None:
+    """`say`, the first time only."""
+    say(text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,8 @@ class TorchAdapter:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
         state = State(model)
         recording = Recording(settings.RECIPE_BYTES.get())
-        data, extra, problem = b"", {}, ""
+        data, problem = b"", ""
+        extra: dict[str, torch.Tensor] = {}
         if not _is_named_tensors(model):
             try:
                 data, extra = objects.dump(model, state, recording)
@@ -199,12 +200,12 @@ def _untrusted(archive: Archive) -> UnsafeFileError:
 def _weights_of(loaded: Any, archive: Archive) -> OrderedDict[str, Any]:
     """The named tensors in what a foreign file held: a module, a state_dict, or a dict around one."""
     if isinstance(loaded, nn.Module):
-        return loaded.state_dict()
+        return OrderedDict(loaded.state_dict())
     if isinstance(loaded, Mapping):
         for key in ("state_dict", "model_state_dict", "model", "module", "net"):
             inner = loaded.get(key)
             if isinstance(inner, nn.Module):
-                return inner.state_dict()
+                return OrderedDict(inner.state_dict())
             if isinstance(inner, Mapping) and any(isinstance(value, torch.Tensor) for value in inner.values()):
                 return OrderedDict(inner)
         if any(isinstance(value, torch.Tensor) for value in loaded.values()):

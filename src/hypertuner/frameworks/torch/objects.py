@@ -5,11 +5,13 @@ Reading them back runs code, hence only for a file that the user trusts; the cal
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import operator
 import pickle
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -148,11 +150,20 @@ class _Unpickler(pickle.Unpickler):
         return made
 
     def _script(self, data: bytes, prefix: str) -> Any:
-        script = torch.jit.load(io.BytesIO(data), map_location="cpu")
+        with _no_deprecations():
+            script = torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call]  # untyped in torch
         for tensors in (script.named_parameters(), script.named_buffers()):
             for name, tensor in tensors:
                 tensor.data = self._read("state_dict", prefix + name)
         return script
+
+
+@contextlib.contextmanager
+def _no_deprecations() -> Iterator[None]:
+    """That TorchScript is on its way out is for whoever scripts a module to know, not for whoever saves one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _script_bytes(script: torch.jit.ScriptModule) -> bytes:
@@ -161,5 +172,6 @@ def _script_bytes(script: torch.jit.ScriptModule) -> bytes:
     for tensor in (*bare.parameters(), *bare.buffers()):
         tensor.data = torch.empty(0, dtype=tensor.dtype)
     buffer = io.BytesIO()
-    torch.jit.save(bare, buffer)
+    with _no_deprecations():
+        torch.jit.save(bare, buffer)
     return buffer.getvalue()

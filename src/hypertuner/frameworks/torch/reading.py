@@ -72,7 +72,7 @@ class Tensors:
 
     def _read(self, key: str) -> torch.UntypedStorage:
         row = self._archive.index.storages[key]
-        storage = torch.UntypedStorage(row.nbytes)
+        storage = torch.UntypedStorage(row.nbytes)  # type: ignore[no-untyped-call]  # untyped in torch
         if row.nbytes:
             view = memoryview((ctypes.c_char * row.nbytes).from_address(storage.data_ptr())).cast("B")
             digest = xxhash.xxh3_128()

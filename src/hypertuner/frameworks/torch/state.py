@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from hypertuner.errors import CheckpointError
 from hypertuner.frameworks.torch.modules import Model, clean_name, clean_names, parts_of
@@ -37,6 +37,8 @@ class State:
         for prefix, module in parts_of(model):
             self._add(prefix, module)
         _check(self.values)
+        for prefix, module in parts_of(model):
+            self._name(prefix, module)
 
     def _add(self, prefix: str, module: nn.Module) -> None:
         renames = clean_names(module)
@@ -50,6 +52,9 @@ class State:
         for path, entry in getattr(state, "_metadata", {}).items():
             if isinstance(entry, dict) and isinstance(version := entry.get("version"), int):
                 self.versions[(prefix + clean_name(f"{path}.", renames)).rstrip(".")] = version
+
+    def _name(self, prefix: str, module: nn.Module) -> None:
+        renames = clean_names(module)
         for tensors in (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)):
             for name, tensor in tensors:
                 name = prefix + clean_name(name, renames)
@@ -79,7 +84,7 @@ def _same(saved: torch.Tensor, own: torch.Tensor) -> bool:
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    lazy = [name for name, value in values.items() if isinstance(value, UninitializedTensorMixin)]
+    lazy = [name for name, value in values.items() if isinstance(value, (UninitializedParameter, UninitializedBuffer))]
     if lazy:
         raise CheckpointError(
             f"Cannot save: {lazy[0]!r} is a lazy parameter without a shape yet"
@@ -100,7 +105,7 @@ def is_plain(value: Any) -> bool:
     if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.dtype, torch.Size, torch.device):
         return True
     if isinstance(value, torch.Tensor):
-        return type(value) in _PLAIN or isinstance(value, UninitializedTensorMixin)
+        return type(value) in _PLAIN or isinstance(value, (UninitializedParameter, UninitializedBuffer))
     if type(value) in (dict, OrderedDict):
         return all(is_plain(key) and is_plain(item) for key, item in value.items())
     if type(value) in (list, tuple, set):
@@ -190,7 +195,7 @@ def _pieces(views: list[torch.Tensor]) -> list[tuple[int, int]]:
     ranges = []
     for view in views:
         if view.numel():
-            start = view.storage_offset()
+            start = int(view.storage_offset())
             reach = sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True))
             ranges.append((start, start + reach + 1))
     pieces: list[tuple[int, int]] = []
