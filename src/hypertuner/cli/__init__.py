@@ -54,33 +54,30 @@ def _told(message: str) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    import typer
+    from typer import Abort
     from typer.main import get_command
 
     from hypertuner.cli import given
-    from hypertuner.cli.app import app
+    from hypertuner.cli.app import UsageError, app
     from hypertuner.cli.terminal import say, say_error
 
     command = get_command(app)
     if arguments and _is_script(arguments[0]):
         say_error(f"the GUI is not built yet. What works now: hypertuner run {' '.join(arguments)}")
         return _USAGE
-    # What typer raises for a wrong command line lives in click, or in typer's own copy of it.
-    usage_error = typer.BadParameter.__mro__[1]
     try:
         code = command.main(arguments or ["--help"], prog_name="hypertuner", standalone_mode=False)
-    except usage_error as error:
-        context = getattr(error, "ctx", None)
-        say_error(error.format_message())  # type: ignore[attr-defined]
-        say(f"  {context.command_path if context else 'hypertuner'} --help tells what it takes.")
+    except UsageError as error:
+        say_error(error.format_message())
+        say(f"  {error.ctx.command_path if error.ctx else 'hypertuner'} --help tells what it takes.")
         return _USAGE
     except given.GivenError as error:
         say_error(str(error))
         return _USAGE
-    except typer.Abort:
+    except Abort:
         return _INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
 def _is_script(argument: str) -> bool:
-    return not argument.startswith("-") and (argument.endswith(".py") or (os.sep in argument and Path(argument).is_file()))
+    return argument.endswith(".py") or (os.sep in argument and Path(argument).is_file())

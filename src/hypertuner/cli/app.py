@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 
 
+# What is raised for a wrong command line lives in click, or, in newer versions, in typer's own copy of it.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+
 def _run_names(incomplete: str) -> list[str]:
     from hypertuner.store import Storage
 
@@ -74,7 +78,9 @@ class _RunCommand(TyperCommand):
 )
 def run(
     ctx: typer.Context,
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT [key=value …] [-- ARGS …]", help="The Python file, then its config.")],
+    script: Annotated[
+        Path, typer.Argument(metavar="SCRIPT [key=value …] [-- ARGS …]", help="The Python file, then its config.")
+    ],
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: a friendly one.")] = None,
     start_from: Annotated[
         str | None,

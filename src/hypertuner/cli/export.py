@@ -15,7 +15,7 @@ _ENDINGS = {"safetensors": ".safetensors", "state_dict": ".pth"}
 
 
 def export(what: str, form: str, output: Path | None, storage: Storage, *, force: bool = False) -> None:
-    """Write the file and print its path. Raises: what resolving, reading and writing do; StorageError when it exists."""
+    """Write the file and print its path. Raises: StorageError when it exists; what resolving and reading do."""
     found = reference.resolve(what, storage)
     target = output or Path(f"{found.run.name if found.run else found.path.stem}{_ENDINGS[form]}")
     if not force and target.exists():

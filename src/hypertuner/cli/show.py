@@ -122,7 +122,8 @@ def _facts(run: Run) -> dict[str, Any]:
             for saved in _checkpoints(run)
         ],
     }
-    return terminal.json_safe(facts)
+    safe: dict[str, Any] = terminal.json_safe(facts)
+    return safe
 
 
 def _show_run(run: Run, storage: Storage) -> None:
@@ -236,7 +237,9 @@ def _show_checkpoints(run: Run) -> None:
     found = _checkpoints(run)
     terminal.show_title("checkpoints")
     if not found:
-        there = f"  {shown_path(run.layout.model)}" if run.layout.model.exists() else "  none; `saver.save()` writes one"
+        there = (
+            f"  {shown_path(run.layout.model)}" if run.layout.model.exists() else "  none; `saver.save()` writes one"
+        )
         terminal.show_line(there)
         return
     monitor = next((saved.monitor for saved in reversed(found) if saved.monitor), None)

@@ -18,8 +18,6 @@ _BIGGEST = 8
 _LISTED = 12
 
 
-
-
 def facts_of(path: Path) -> dict[str, Any]:
     """What `show` prints of a file, JSON-able. Raises: CorruptFileError; OSError."""
     index = archive.inspect(path)
@@ -42,14 +40,17 @@ def facts_of(path: Path) -> dict[str, Any]:
         "metadata": index.extra.get("metadata"),
         "imports": list(index.extra["globals"]) if "globals" in index.extra else None,
     }
-    return terminal.json_safe(facts)
+    safe: dict[str, Any] = terminal.json_safe(facts)
+    return safe
 
 
 def _model_tensors(index: Index) -> dict[str, TensorRow]:
     """The tensors of the model; of a file that has no such part, all of them."""
     if index.state_dict:
         return index.state_dict
-    return {f"{part}.{name}" if part else name: row for part, rows in index.tensors.items() for name, row in rows.items()}
+    return {
+        f"{part}.{name}" if part else name: row for part, rows in index.tensors.items() for name, row in rows.items()
+    }
 
 
 def values_in(index: Index) -> int:
@@ -64,7 +65,7 @@ def _is_yours(path: Path, index: Index) -> bool | None:
         return None
     with Archive.open(path) as opened:
         try:
-            return trust.is_own(opened)
+            return opened.mark is not None and opened.is_marked_by(trust.user_key())
         except ConfigError:
             return None
 
@@ -135,7 +136,7 @@ def _show_tensors(index: Index) -> None:
     tied = {name for group in index.ties for name in group[1:]}
     total = sum(size for name, size in bytes_of.items() if name not in tied)
     terminal.show_title(
-        f"{terminal.count_text(len(tensors), 'tensor')}, {terminal.count_text(values_in(index), "value")}, "
+        f"{terminal.count_text(len(tensors), 'tensor')}, {terminal.count_text(values_in(index), 'value')}, "
         f"{terminal.size_text(total)}"
     )
     if not tensors:
@@ -153,4 +154,3 @@ def _show_tensors(index: Index) -> None:
         terminal.show_line(f"… and {len(tensors) - len(biggest)} smaller (--json has all)", "dim")
     for group in index.ties[:_LISTED]:
         terminal.show_line(f"tied: {' = '.join(map(plain, group))}")
-

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -88,7 +88,7 @@ def plain_lines(text: object) -> str:
     return "\n".join(plain(line.replace("\t", "    ")) for line in str(text).split("\n"))
 
 
-def show_line(text: str, style: str = "") -> None:
+def show_line(text: str = "", style: str = "") -> None:
     """Print one line of the result, which must be plain."""
     stdout().print(Text(text, style=style))
 
@@ -201,7 +201,7 @@ def value_text(value: Any) -> str:
     return plain(value) if isinstance(value, str) else plain(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is aligned to the right."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

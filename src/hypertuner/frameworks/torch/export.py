@@ -40,7 +40,7 @@ def export(archive: Archive, target: Path, form: str, *, replace: bool = False) 
     files.make_folder(target.absolute().parent)
     with files.Draft(target.absolute()) as draft, files.full_disk_named(target):
         if form == "state_dict":
-            torch.save(_with_versions(values, archive), draft.file)  # type: ignore[arg-type]  # a writable binary file
+            torch.save(_with_versions(values, archive), draft.file)
         else:
             draft.file.write(_safetensors(values, archive, notes))
         if replace:
