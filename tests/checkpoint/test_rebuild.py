@@ -66,6 +66,7 @@ def test_loading_beside_the_script_does_not_run_it_either(workplace):
 
 
 def test_a_torch_model_comes_back_and_computes_the_same(workplace):
+    pytest.importorskip("torch")
     workplace.write(
         train="""
         import functools, logging

@@ -8,11 +8,11 @@ Nothing is written here, and argparse and dataclasses of the script stay as they
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hypertuner.args import commandline
@@ -86,7 +86,7 @@ class Args(Mapping[str, Any]):
         object.__setattr__(self, "_root", root)
         if hidden := [key for key in _METHODS if dict.__contains__(root, key)]:
             names = ", ".join(f"args[{key!r}]" for key in hidden)
-            _say_once(f"[hypertuner] {names}: as attributes these are methods of Args; use the brackets.")
+            current.say_once(f"{names}: as attributes these are methods of Args; use the brackets.")
 
     def _effective(self) -> dict[str, Any]:
         """The values as they are now, flat and JSON-able; reading them here does not count."""
@@ -263,8 +263,8 @@ def _of_record(values: Mapping[Any, Any], run: current.ActiveRun) -> Group:
         _refuse_changes(run, run.given, differ)
     if differ:
         names = ", ".join(f"{key}={run.given[key]!r} (the script uses {value!r})" for key, value in differ.items())
-        _say_once(
-            f"[hypertuner] {_where(run)} gives {names}: Args of a dict or namespace only records. "
+        current.say_once(
+            f"{_where(run)} gives {names}: Args of a dict or namespace only records. "
             "Args(parser), Args(**defaults) or Args(Dataclass) let the config in."
         )
     return root
@@ -299,12 +299,7 @@ def _say_undeclared(names: list[str], known: Iterable[str], where: str) -> None:
     if names:
         others = [key for key in known if key not in names]
         said = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in names)
-        _say_once(f"[hypertuner] {where} has keys that the script does not declare, kept: {said}")
-
-
-@functools.lru_cache(maxsize=256)
-def _say_once(text: str) -> None:
-    current.say(text)
+        current.say_once(f"{where} has keys that the script does not declare, kept: {said}")
 
 
 def _where(run: current.ActiveRun) -> str:
@@ -319,7 +314,7 @@ def _parsers_are_used() -> bool:
     return "argparse" in sys.modules
 
 
-@functools.cache
+@cache
 def _namespace_class() -> type[Args]:
     """Args that are an argparse.Namespace too."""
     import argparse

@@ -6,6 +6,7 @@ Nothing here changes sys.argv.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -30,7 +31,7 @@ def arguments(run: current.ActiveRun, *, own_config: bool) -> tuple[list[str], M
     """
     argv = without_kernel(sys.argv)
     value, rest = current.own_arguments(argv)
-    if value is not None and own_config and not _names_run(value, run):
+    if value is not None and own_config and not current.names_run(value):
         is_given = _same_file(run.given_from, value)
         return argv, {} if is_given else run.given
     return rest, run.given
@@ -85,8 +86,8 @@ def help_text(declared: Declaration, given: Mapping[str, Any], given_from: str) 
     declared.apply(values, given, given_from, text=False)
     rows = []
     for name, key in declared.keys.items():
-        default = "required" if key.default is REQUIRED else _shown(to_json(key.default, name))
-        now = f"now {_shown(to_json(values[name], name))}" if name in values else ""
+        default = "required" if key.default is REQUIRED else _shown(to_json(key.default))
+        now = f"now {_shown(to_json(values[name]))}" if name in values else ""
         rows.append([name, str(key.kind), default, now, key.help])
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -145,18 +146,12 @@ def _hint(token: str, name: str, value: str) -> str:
     return "\n  Args(..., extra='keep') leaves other arguments to the script."
 
 
-def _names_run(value: str, run: current.ActiveRun) -> bool:
-    return run.name is not None and Path(value).absolute().parent.name == run.name
-
-
 def _same_file(given_from: str, value: str) -> bool:
     return Path(given_from.removeprefix("--config=")).absolute() == Path(value).absolute()
 
 
 def _shown(value: Any) -> str:
     """JSON on one line, as it can be typed again."""
-    import json  # only for help and errors
-
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -81,11 +81,12 @@ class Declaration:
         return [key for key in self.keys if key.startswith(f"{name}.")]
 
     def missing(self, values: Mapping[str, Any]) -> list[str]:
-        """Keys that have no value."""
-        return [key for key in self.keys if values.get(key, REQUIRED) is REQUIRED]
+        """Keys that have neither a default nor a value."""
+        required = [name for name, key in self.keys.items() if key.default is REQUIRED]
+        return [name for name in required if values.get(name, REQUIRED) is REQUIRED]
 
     def apply(self, values: dict[str, Any], given: Mapping[str, Any], where: str, *, text: bool) -> list[str]:
-        """Put `given` into `values`, both flat, and return the names that are not declared (they stay as they are)."""
+        """Put `given` into `values`, both flat, and return the names that are not declared."""
         undeclared = []
         for name, value in given.items():
             if self._computed.intersection([name, *_above(name)]):
@@ -102,7 +103,7 @@ class Declaration:
             elif key is None:
                 if (above := self._scalar_above(name)) is not None:
                     raise wrong(above, {name: value}, self._expected(above), where)
-                values[name] = value
+                values[name] = literal(value) if text else value
                 undeclared.append(name)
             elif key in self.keys:
                 values.update(self._leaf(key, self._read(key, value, where, text=text)))
@@ -146,9 +147,7 @@ class Declaration:
 
     def _expected(self, key: str) -> str:
         declared = self.keys[key]
-        default = (
-            "" if declared.default is REQUIRED else f" (the script's default is {to_json(declared.default, key)!r})"
-        )
+        default = "" if declared.default is REQUIRED else f" (the script's default is {to_json(declared.default)!r})"
         return f"{declared.kind}{default}"
 
 
@@ -169,7 +168,7 @@ def unknown(name: str, known: Iterable[str], where: str, hint: str = "") -> Conf
 
 def file_of(where: str) -> Path | None:
     """The file that `where` names, if it names one."""
-    name = where.removeprefix("HYPERTUNER_CONFIG=")
+    name = where.removeprefix("HYPERTUNER_CONFIG=").removeprefix("--config=")
     return Path(name) if name.endswith(".json") else None
 
 

@@ -7,6 +7,7 @@ What cannot be read is a ValueError; the caller knows which key and which file t
 
 from __future__ import annotations
 
+import ast
 import datetime
 import json
 import sys
@@ -197,8 +198,6 @@ def split(text: str) -> list[Any]:
 
 
 def _python_literal(word: str, otherwise: str) -> Any:
-    import ast  # only for what is not JSON: (0.9, 0.999), ['adam']
-
     try:
         return ast.literal_eval(word)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -162,7 +162,8 @@ def _lent(
     before: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def lend(thing: object, **attributes: Any) -> None:
-        before.append((vars(thing), dict(vars(thing))))
+        # Only these come back afterwards: a parser or an action of the user's own may note things in itself.
+        before.append((vars(thing), {name: vars(thing)[name] for name in attributes}))
         vars(thing).update(attributes)
 
     for parser in parsers:
@@ -185,7 +186,6 @@ def _lent(
         yield
     finally:
         for attributes, old in reversed(before):
-            attributes.clear()
             attributes.update(old)
 
 
@@ -236,12 +236,12 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
 
     Raises: argparse.ArgumentError, or ValueError with what was expected.
     """
-    if action.default is not argparse.SUPPRESS and _same(to_json(action.default, action.dest), value):
+    if value is None and action.required:
+        raise ValueError(_expected(action))
+    if action.default is not argparse.SUPPRESS and _same(to_json(action.default), value):
         return _default(parser, action)
     if value is None:
-        if action.default in (None, argparse.SUPPRESS) or action.nargs == "?":
-            return None
-        raise ValueError(f"{_expected(action)}, got none")
+        return None if action.default == argparse.SUPPRESS or action.nargs == "?" else _refuse(_expected(action))
     if action.nargs == 0:
         return _flag(action, value)
     many = action.nargs in ("*", "+", argparse.REMAINDER) or isinstance(action.nargs, int)
@@ -261,7 +261,7 @@ def _flag(action: argparse.Action, value: Any) -> Any:
     if isinstance(action, argparse._AppendConstAction):
         return value
     for possible in (action.const, action.default, *_TRUTH.get(type(action), ())):
-        if _same(to_json(possible, action.dest), value):
+        if _same(to_json(possible), value):
             return possible
     if isinstance(action.const, bool) or type(action) in _TRUTH:
         return Kind(of=bool).read_json(value) if str(value).lower() in BOOLEANS else _refuse("true or false")
@@ -280,7 +280,7 @@ def _items(parser: argparse.ArgumentParser, action: argparse.Action, value: Any)
 def _one(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:
     if action.choices is not None:
         for choice in action.choices:
-            if _same(to_json(choice, action.dest), value):
+            if _same(to_json(choice), value):
                 return choice
     made = _typed(parser, action, value)
     parser._check_value(action, made)

@@ -135,8 +135,8 @@ class Rebuilder:
         return _walk(importlib.import_module(bare), qualname)
 
     def _error(self, module: str, qualname: str, why: str) -> CheckpointError:
-        source = self._recipe.sources.get(module)
-        where = f"{module} ({source.file})" if source is not None else module
+        one = self._recipe.sources.get(module)
+        where = module if one is None else f"{module} ({one.file})"
         return CheckpointError(
             f"{qualname} cannot be rebuilt from the source in {self._label}: {why}.\n"
             f"  It was defined in {where}.\n"

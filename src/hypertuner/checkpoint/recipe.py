@@ -226,7 +226,7 @@ def _needed_modules(name: str, text: str, package: str) -> tuple[str, ...]:
 def _module_source(name: str) -> tuple[Source, list[str]]:
     """A local module's source, and the local modules that it imports."""
     found = source.find(name)
-    assert found is not None  # noqa: S101  (asked for only where it was found)
+    assert found is not None
     outline = outline_of(found.text)
     module = sys.modules.get(name)
     namespace = vars(module) if module is not None else {}

@@ -89,12 +89,13 @@ def plain(value: Any) -> Any:
         return omegaconf.OmegaConf.to_container(value, resolve=False)
 
 
-def to_json(value: Any, key: str = "") -> Any:
-    """`value` as JSON can say it; `key` is the name that a warning gives.
+def to_json(value: Any, key: str | None = None) -> Any:
+    """`value` as JSON can say it; `key` is the name that a warning gives (without one there is no warning).
 
     Enums: the value if that is text or the member is itself a number or text, else the name. Paths, torch and NumPy
     types, devices, classes and functions: their names. NumPy scalars and tensors of one number: the number. Sets:
-    sorted where that is possible. Dates: ISO 8601. Open files: their path. Dataclasses and namespaces: dicts.
+    sorted where that is possible. Dates: ISO 8601. Decimals,
+    fractions and UUIDs: their text. Open files: their path. Dataclasses and namespaces: dicts.
     """
     value = plain(value)
     if isinstance(value, Enum):
@@ -111,9 +112,9 @@ def to_json(value: Any, key: str = "") -> Any:
         # File names that are not UTF-8 come as lone surrogates, which no JSON writer takes.
         return str(value).encode(errors="backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_text(k): to_json(v, f"{key}.{k}" if key else _text(k)) for k, v in value.items()}
+        return {_text(k): to_json(v, None if key is None else f"{key}.{_text(k)}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [to_json(item, f"{key}[{at}]") for at, item in enumerate(value)]
+        return [to_json(item, key) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted((to_json(item, key) for item in value), key=lambda item: (str(type(item)), str(item)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -127,7 +128,7 @@ def _text(key: object) -> str:
     return str(key.value if isinstance(key, Enum) else key)
 
 
-def _named(value: Any, key: str) -> Any:
+def _named(value: Any, key: str | None) -> Any:
     if isinstance(value, os.PathLike):
         return to_json(os.fsdecode(value), key)
     if isinstance(value, (datetime.date, datetime.time)):
@@ -139,16 +140,19 @@ def _named(value: Any, key: str) -> Any:
     family = type(value).__module__.partition(".")[0]
     if family in ("torch", "numpy") and type(value).__name__.endswith(_NAMED_TYPES):
         return str(value)
+    if family in ("decimal", "fractions", "uuid"):
+        return str(value)
     if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         item = value.item()
         if isinstance(item, (bool, int, float, str)):
             return to_json(item, key)
-    warnings.warn(
-        f"config key {key!r}: a {type(value).__qualname__} cannot be written as JSON; its repr() is recorded. "
-        "Give numbers, text, lists or dicts.",
-        UserWarning,
-        stacklevel=2,
-    )
+    if key is not None:
+        warnings.warn(
+            f"config key {key!r}: a {type(value).__qualname__} cannot be written as JSON; its repr() is recorded. "
+            "Give numbers, text, lists or dicts.",
+            UserWarning,
+            stacklevel=2,
+        )
     return to_json(repr(value), key)
 
 

@@ -19,7 +19,7 @@ from hypertuner.checkpoint.recipe import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.torch import modules, objects, parent, reading
-from hypertuner.frameworks.torch.state import State, is_plain, on_cpu
+from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
 from hypertuner.store import current
 from hypertuner.store.current import ActiveRun
 
@@ -151,7 +151,7 @@ class TorchAdapter:
                 "HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
                 report=report,
             )
-        _put(target, {name: values[name] for name in report.loaded})
+        _put(target, {name: values[name] for name in report.loaded}, versions_of(found))
         return report
 
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
@@ -240,7 +240,7 @@ def _compare(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> LoadReport
     )
 
 
-def _put(target: modules.Model, values: dict[str, Any]) -> None:
+def _put(target: modules.Model, values: dict[str, Any], versions: Mapping[str, int]) -> None:
     if _is_named_tensors(target):
         with torch.no_grad():
             for name, value in values.items():
@@ -249,10 +249,14 @@ def _put(target: modules.Model, values: dict[str, Any]) -> None:
     for prefix, module in modules.parts_of(target):
         renames = modules.clean_names(module)
         own = module.state_dict()
-        part = {
-            name: values[prefix + clean]
+        part = OrderedDict(
+            (name, values[prefix + clean])
             for name in own
             if (prefix + (clean := modules.clean_name(name, renames))) in values
+        )
+        paths = {
+            path: (prefix + modules.clean_name(f"{path}.", renames)).rstrip(".") for path, _ in module.named_modules()
         }
+        set_versions(part, {path: versions[clean] for path, clean in paths.items() if clean in versions})
         is_meta = any(tensor.is_meta for tensor in own.values() if isinstance(tensor, torch.Tensor))
         module.load_state_dict(part, strict=False, assign=is_meta)

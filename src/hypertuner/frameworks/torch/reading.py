@@ -17,6 +17,7 @@ import xxhash
 
 from hypertuner.checkpoint.archive import Archive
 from hypertuner.errors import CheckpointError, CorruptFileError, UnsafeFileError
+from hypertuner.frameworks.torch.state import set_versions
 
 _CHUNK = 16 << 20
 
@@ -36,8 +37,13 @@ class Tensors:
         """All entries of a part ('state_dict', 'module_tensors') by name, in the file's order."""
         rows = self._archive.index.tensors.get(part, {})
         if part == "state_dict" and self._needs_torch():
-            return OrderedDict(self.document().get(part, {}))
-        return OrderedDict((name, self.tensor(part, name)) for name in rows)
+            values = OrderedDict(self.document().get(part, {}))
+        else:
+            values = OrderedDict((name, self.tensor(part, name)) for name in rows)
+        versions = self._archive.index.extra.get("state_versions")
+        if part == "state_dict" and isinstance(versions, dict):
+            set_versions(values, versions)
+        return values
 
     @property
     def has_opaque(self) -> bool:

@@ -37,6 +37,7 @@ class State:
         for prefix, module in parts_of(model):
             self._add(prefix, module)
         _check(self.values)
+        set_versions(self.values, self.versions)
         for prefix, module in parts_of(model):
             self._name(prefix, module)
 
@@ -49,9 +50,8 @@ class State:
                 self.values[name] = value
             else:
                 self.odd[name] = value
-        for path, entry in getattr(state, "_metadata", {}).items():
-            if isinstance(entry, dict) and isinstance(version := entry.get("version"), int):
-                self.versions[(prefix + clean_name(f"{path}.", renames)).rstrip(".")] = version
+        for path, version in versions_of(state).items():
+            self.versions[(prefix + clean_name(f"{path}.", renames)).rstrip(".")] = version
 
     def _name(self, prefix: str, module: nn.Module) -> None:
         renames = clean_names(module)
@@ -72,6 +72,18 @@ class State:
             renames = clean_names(module)
             values.update({prefix + clean_name(name, renames): value for name, value in module.state_dict().items()})
         return values
+
+
+def versions_of(state: Any) -> dict[str, int]:
+    """Versions of a state_dict's modules by their path, which torch keeps in an attribute of the dict."""
+    entries = getattr(state, "_metadata", None) or {}
+    return {path: entry["version"] for path, entry in entries.items() if isinstance(entry.get("version"), int)}
+
+
+def set_versions(state: OrderedDict[str, Any], versions: Mapping[str, int]) -> None:
+    """Give a state_dict the versions that its modules ask for when they load it."""
+    entries = OrderedDict((path, {"version": version}) for path, version in versions.items())
+    state._metadata = entries  # type: ignore[attr-defined]  # where torch keeps it
 
 
 def _same(saved: torch.Tensor, own: torch.Tensor) -> bool:
@@ -140,7 +152,11 @@ def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:
         return placed[id(value)]
     if isinstance(value, Mapping):
         items = [(key, _replace(item, placed)) for key, item in value.items()]
-        return OrderedDict(items) if isinstance(value, OrderedDict) else dict(items)
+        if not isinstance(value, OrderedDict):
+            return dict(items)
+        replaced = OrderedDict(items)
+        vars(replaced).update(vars(value))
+        return replaced
     if type(value) in (list, tuple, set):
         return type(value)(_replace(item, placed) for item in value)
     return value
