@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hypertuner import files
 from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.parents import parent_of
 from hypertuner.errors import ConfigError
@@ -226,7 +227,11 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str) -> Non
     found = run.attempts()
     # The script claims its attempt at its first call of hypertuner: one that never came that far gets it here.
     attempt = found[-1] if len(found) > attempts_before else _claim(run, started_at)
-    if attempt.exit() is not None:
+    said = attempt.exit()
+    # A script writes its own end as it exits, before Python has turned `raise SystemExit(3)`, or a crash of a library
+    # that is taken down after it, into the code: only who waits for the process sees that.
+    is_wrong = said is not None and said.state == "finished" and code != 0
+    if said is not None and not is_wrong:
         return
     record = run.record()
     state, reason = "finished", "the script ended"
@@ -241,16 +246,19 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str) -> Non
         state, reason = "failed", f"exit code {code}"
     elif record is not None and record.parent is not None and not attempt.layout.parent.exists():
         state, reason = "failed", f"parent never loaded: the script made no Saver for {record.parent.reference}"
-    run.end_attempt(
-        attempt,
-        records.Exit(
-            state=state,
-            code=code if code >= 0 else None,
-            signal=signal.Signals(-code).name if code < 0 else None,
-            reason=reason,
-            ended_at=records.now(),
-        ),
+    ended = records.Exit(
+        state=state,
+        code=code if code >= 0 else None,
+        signal=signal.Signals(-code).name if code < 0 else None,
+        reason=reason,
+        ended_at=records.now(),
+        peak_memory_bytes=said.peak_memory_bytes if said else None,
+        lost_records=said.lost_records if said else 0,
     )
+    if is_wrong:
+        files.replace(attempt.layout.exit, records.to_bytes(ended))
+    else:
+        run.end_attempt(attempt, ended)
 
 
 def _claim(run: Run, started_at: str) -> Attempt:
