@@ -173,7 +173,7 @@ def test_show_lists_what_a_foreign_pickle_would_import_and_runs_none_of_it(cli, 
 def test_show_of_nothing_says_what_there_is(cli, make):
     make("calm-lynx")
     assert "Did you mean 'calm-lynx'?" in cli("show", "clam-lynx", code=1).stderr
-    assert "No file ./x.pt" in cli("show", "./x.pt", code=1).stderr.replace("file x", "file ./x")
+    assert "No file x.pt" in cli("show", "./x.pt", code=1).stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes")

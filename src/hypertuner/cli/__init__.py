@@ -7,6 +7,7 @@ stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -31,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it closes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Closed here, where it may fail: Python would try once more at its end, and complain.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.close()
         return _NOBODY_READS
     except KeyboardInterrupt:
         return _INTERRUPTED

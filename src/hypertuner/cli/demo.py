@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import importlib.util
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hypertuner import files
+from hypertuner import files, settings
 from hypertuner.cli import terminal
 from hypertuner.cli.ls import show_runs
 from hypertuner.cli.terminal import plain, value_text
 from hypertuner.errors import HypertunerError, MissingExtraError
-from hypertuner.index.runs import runs
+from hypertuner.index.runs import read_row
+from hypertuner.index.table import RunTable
 from hypertuner.queue import start
 from hypertuner.store import Run, Storage
 
@@ -64,9 +66,8 @@ def demo(folder: Path) -> int:
     with _progress() as bar:
         outcomes = [_run(script, {**config, "epochs": _EPOCHS}, storage, bar) for config in _CONFIGS]
     best = max(outcomes, key=lambda outcome: outcome.best)
-    made = {outcome.run.name for outcome in outcomes}
     terminal.show_line()
-    show_runs(runs(" or ".join(f'name == "{name}"' for name in sorted(made)), storage).sort(f"best({_METRIC})", True))
+    show_runs(RunTable(read_row(outcome.run) for outcome in outcomes).sort(f"best({_METRIC})", descending=True))
 
     reference = f"{best.run.name}@best"
     rate = best.run.effective_config()["learning_rate"] / 10
@@ -103,11 +104,13 @@ def _tell(best: _Outcome, seventh: _Outcome, rate: float) -> None:
 def next_commands(folder: Path, seventh: _Outcome) -> list[str]:
     """Commands that work when they are pasted where the demo was started."""
     name = seventh.run.name
+    # Where the user has named a storage of their own, the commands must say which one they mean.
+    place = " --storage storage" if os.environ.get(settings.STORAGE.variable) else ""
     return [
         f"cd {shlex.quote(str(folder))}",
-        f"hypertuner ls '{_METRIC} > 0.95' --sort {_METRIC}",
-        f"hypertuner show {name}",
-        f"hypertuner run {_SCRIPT} --from {name}@best learning_rate=0.0001 epochs=3",
+        f"hypertuner ls '{_METRIC} > 0.95' --sort {_METRIC}{place}",
+        f"hypertuner show {name}{place}",
+        f"hypertuner run {_SCRIPT} --from {name}@best learning_rate=0.0001 epochs=3{place}",
     ]
 
 
@@ -138,8 +141,8 @@ def _run(
     """One run, its progress read from what it logs. Raises: DemoError."""
     run = start.make_run(script, config, storage=storage, start_from=start_from, folder=script.parent)
     shown = {key: value for key, value in config.items() if key != "epochs"} if not start_from else {}
-    settings = " ".join(f"{key}={value_text(value)}" for key, value in shown.items())
-    what = settings or f"from {start_from}, learning_rate={value_text(config['learning_rate'])}"
+    told = " ".join(f"{key}={value_text(value)}" for key, value in shown.items())
+    what = told or f"from {start_from}, learning_rate={value_text(config['learning_rate'])}"
     task = bar.add_task(f"{run.name}  {what}", total=config["epochs"], metric="")
 
     def look() -> None:

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 _GAP = 2
+_WIDEST = 36  # of a column on a terminal, where it may be cut
 _STATES: Mapping[str, tuple[str, str]] = {
     "draft": ("○", "dim"),
     "queued": ("…", "cyan"),
@@ -149,12 +150,16 @@ def show_table(columns: Sequence[Column]) -> list[str]:
 
 def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
     kept = list(columns)
-    while sum(column.width + _GAP for column in kept) - _GAP > width:
+    while sum(_places(column) + _GAP for column in kept) - _GAP > width:
         worst = max(range(len(kept)), key=lambda at: (kept[at].rank, at))
         if kept[worst].rank == 0:
             break
         del kept[worst]
     return kept
+
+
+def _places(column: Column) -> int:
+    return column.width if column.rank == 0 else min(column.width, _WIDEST)
 
 
 def _show_rich(columns: Sequence[Column]) -> None:
@@ -168,6 +173,7 @@ def _show_rich(columns: Sequence[Column]) -> None:
             # Names are what the next command is typed with: they fold, and are never cut.
             overflow="fold" if column.rank == 0 else "ellipsis",
             no_wrap=column.rank != 0,
+            max_width=None if column.rank == 0 else _WIDEST,
         )
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(Text(cell.text, style=cell.style) for cell in row))

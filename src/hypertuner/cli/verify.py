@@ -14,6 +14,9 @@ from hypertuner.cli.show import run_named
 from hypertuner.errors import CorruptFileError
 from hypertuner.store import Run, Storage
 
+# A file that cannot be read is no whole one, and no reason to leave the others unread.
+_Result = Verified | CorruptFileError | OSError
+
 
 def verify(what: Sequence[str], storage: Storage, *, as_json: bool = False) -> int:
     """Print for each file whether it is whole; 1 when any is not, else 0. Raises: what resolving a reference does."""
@@ -61,7 +64,7 @@ def _once(paths: Iterator[Path]) -> Iterator[Path]:
             yield path
 
 
-def _verified(paths: Sequence[Path]) -> Iterator[tuple[Path, Verified | CorruptFileError]]:
+def _verified(paths: Sequence[Path]) -> Iterator[tuple[Path, _Result]]:
     """Each file with what was found; on a terminal, with a bar that counts bytes."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -79,13 +82,13 @@ def _verified(paths: Sequence[Path]) -> Iterator[tuple[Path, Verified | CorruptF
         for path in paths:
             try:
                 yield path, archive.verify(path)
-            except CorruptFileError as error:
+            except (CorruptFileError, OSError) as error:
                 yield path, error
             progress.advance(task, path.stat().st_size)
 
 
-def _facts(path: Path, result: Verified | CorruptFileError) -> dict[str, Any]:
-    if isinstance(result, CorruptFileError):
+def _facts(path: Path, result: _Result) -> dict[str, Any]:
+    if isinstance(result, (CorruptFileError, OSError)):
         return {"path": str(path), "ok": False, "problem": str(result)}
     return {
         "path": str(path),
@@ -98,8 +101,8 @@ def _facts(path: Path, result: Verified | CorruptFileError) -> dict[str, Any]:
     }
 
 
-def _show(path: Path, result: Verified | CorruptFileError) -> None:
-    if isinstance(result, CorruptFileError):
+def _show(path: Path, result: _Result) -> None:
+    if isinstance(result, (CorruptFileError, OSError)):
         terminal.show_parts(("✗ damaged  ", "bold red"), (shown_path(path), ""))
         terminal.show_line(f"  {terminal.plain_lines(result)}".replace("\n", "\n  "))
     else:

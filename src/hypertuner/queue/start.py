@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner import files
+from hypertuner import files, settings
 from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.parents import parent_of
 from hypertuner.errors import ConfigError
@@ -53,6 +53,12 @@ def make_run(
     Raises: ConfigError when there is no such script; RunExistsError; what resolving the reference raises.
     """
     check_script(script)
+    if settings.is_off():
+        raise ConfigError(
+            f"HYPERTUNER_MODE=off: nothing is recorded, so there is no run to make.\n"
+            f"  Unset it, or start the script alone: python {script}",
+            key=settings.MODE.variable,
+        )
     place = storage or Storage()
     parent = parent_of(reference.resolve(start_from, place), how="start from") if start_from else None
     where = (folder or Path.cwd()).absolute()
