@@ -54,7 +54,7 @@ PUBLIC = [
 # Who may do what no one else may, and why. (File below src/hypertuner, what it does): reason.
 WRITERS: dict[tuple[str, str], str] = {}
 RUNNERS: dict[tuple[str, str], str] = {
-    ("checkpoint/rebuild.py", "exec"): "rebuilds a model's class from the source in a file that is trusted",
+    ("checkpoint/recipe/script.py", "exec"): "rebuilds a model's class from the source in a file that is trusted",
     ("frameworks/torch/objects.py", "pickle.Unpickler"): "reads the model object of a file that is trusted",
     ("frameworks/torch/adapter.py", "pickle.loads"): "reads odd state of a file that is trusted",
     ("frameworks/torch/reading.py", "weights_only=False"): "reads another program's pickle when told trust=True",

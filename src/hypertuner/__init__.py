@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hypertuner.args import Args, new_run
-    from hypertuner.checkpoint.archive import inspect
     from hypertuner.checkpoint.commit import Checkpoint
+    from hypertuner.checkpoint.format.archive import inspect
     from hypertuner.checkpoint.report import LoadReport
     from hypertuner.errors import (
         CheckpointError,
@@ -53,7 +53,7 @@ _HOME = {
     "load": "saver",
     "Checkpoint": "checkpoint.commit",
     "LoadReport": "checkpoint.report",
-    "inspect": "checkpoint.archive",
+    "inspect": "checkpoint.format.archive",
     "runs": "index.runs",
     "Image": "store.media",
     "Text": "store.media",

@@ -14,6 +14,8 @@ from typing import Any
 from hypertuner.errors import HypertunerError
 from hypertuner.frameworks import scalars
 from hypertuner.store import current, media
+from hypertuner.store.active import ActiveRun
+from hypertuner.store.said import say
 
 
 class Logger:
@@ -43,12 +45,12 @@ class Logger:
             lose(active, error)
 
 
-def lose(active: current.ActiveRun, error: Exception) -> None:
+def lose(active: ActiveRun, error: Exception) -> None:
     """Count a record that could not be written, and say the first one."""
     active.lost_records += 1
     if active.lost_records == 1:
         what = str(error) if isinstance(error, (HypertunerError, _BadValue)) else f"{type(error).__name__}: {error}"
-        current.say(f"a record could not be logged: {what}\n  Training goes on; the number of lost records is kept.")
+        say(f"a record could not be logged: {what}\n  Training goes on; the number of lost records is kept.")
 
 
 class _BadValue(Exception):
@@ -58,7 +60,7 @@ class _BadValue(Exception):
 class Journal:
     """What one run logs, in order, with the records that wait for the GPU."""
 
-    def __init__(self, active: current.ActiveRun) -> None:
+    def __init__(self, active: ActiveRun) -> None:
         self._active = active
         self._waiting: list[tuple[int, float | None, dict[str, Any]]] = []
         self._next_step = 0
@@ -140,10 +142,10 @@ class Journal:
     def _once(self, key: str, text: str) -> None:
         if key not in self._said:
             self._said.add(key)
-            current.say(text)
+            say(text)
 
 
-def journal_of(active: current.ActiveRun) -> Journal:
+def journal_of(active: ActiveRun) -> Journal:
     """The one journal of a run."""
     journal = active.claims.get("journal")
     if isinstance(journal, Journal):

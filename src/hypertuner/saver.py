@@ -10,15 +10,18 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint import commit, reference, trust
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint import commit, reference
 from hypertuner.checkpoint.commit import Checkpoint
+from hypertuner.checkpoint.format import trust
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
+from hypertuner.store.active import ActiveRun, PendingParent
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
+from hypertuner.store.said import say
 
 FORMAT = "hypertuner/1"
 
@@ -117,7 +120,7 @@ class Saver:
         return self._write(self._adapter, active, step, epoch, values)
 
     def _write(
-        self, adapter: Adapter, active: current.ActiveRun, step: int, epoch: int | None, values: dict[str, Any]
+        self, adapter: Adapter, active: ActiveRun, step: int, epoch: int | None, values: dict[str, Any]
     ) -> Checkpoint:
         attempt = active.attempt()
         run = active.run
@@ -156,7 +159,7 @@ class Saver:
         commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
         return Checkpoint(run.name, step, epoch, metrics, path)
 
-    def _watched(self, active: current.ActiveRun, metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    def _watched(self, active: ActiveRun, metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The metric that tells the best checkpoint, and its direction; the same for all saves of a run."""
         if "monitor" not in active.claims:
             found = watched_metric(metrics, self._monitor, self._mode)
@@ -165,7 +168,7 @@ class Saver:
             active.claims["monitor"] = found
             if self._monitor is None:
                 word = "highest" if found[1] == "max" else "lowest"
-                current.say(f"the best checkpoint is the one with the {word} {found[0]} (monitor= chooses another)")
+                say(f"the best checkpoint is the one with the {word} {found[0]} (monitor= chooses another)")
         chosen = active.claims["monitor"]
         assert isinstance(chosen, tuple)
         return chosen[0], chosen[1]
@@ -230,7 +233,7 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 def start_from_parent(
-    adapter: Adapter, active: current.ActiveRun, parent: current.PendingParent, model: Any, ema: Any = None
+    adapter: Adapter, active: ActiveRun, parent: PendingParent, model: Any, ema: Any = None
 ) -> LoadReport:
     """Put the parent's weights into a model, write parent.json, and say what was kept."""
     with Archive.open(parent.file) as archive:
@@ -252,7 +255,7 @@ def start_from_parent(
         mismatched=tuple(map(str, report.mismatched)),
     )
     files.put_new(attempt.layout.parent, records.to_bytes(loaded))
-    current.say(f"starts from {parent.parent.reference}: {report.explained(saved_config, active.config())}")
+    say(f"starts from {parent.parent.reference}: {report.explained(saved_config, active.config())}")
     return report
 
 

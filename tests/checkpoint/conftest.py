@@ -15,8 +15,8 @@ SRC = Path(__file__).parents[2] / "src"
 # What Saver and load do, reduced to the recipe: a pickle whose classes are references.
 KEEP = """
 import base64, json, pathlib, pickle, types
-from hypertuner.checkpoint.rebuild import Rebuilder
-from hypertuner.checkpoint.recipe import Recipe, Recording
+from hypertuner.checkpoint.recipe.rebuild import Rebuilder
+from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 
 def save(obj, path, limit=262144, **hyperparameters):
     import io

@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from hypertuner.checkpoint.rebuild import Rebuilder, RecordedArgs
-from hypertuner.checkpoint.recipe import Recipe, Recording, Source
+from hypertuner.checkpoint.recipe.rebuild import Rebuilder, RecordedArgs
+from hypertuner.checkpoint.recipe.recording import Recipe, Recording, Source
 from hypertuner.errors import CheckpointError
 
 # ---------------------------------------------------------------- a file moved to an empty folder, in a new process
@@ -409,7 +409,7 @@ def test_a_script_edited_while_it_runs_is_not_recorded_as_what_it_was(workplace)
     workplace.write(
         train="""
         import keep, pathlib
-        from hypertuner.checkpoint.recipe import UnrecordableError
+        from hypertuner.checkpoint.recipe.recording import UnrecordableError
         class Net:
             def f(self): return 1
         path = pathlib.Path("train.py")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hypertuner.errors
-from hypertuner.checkpoint.recipe import Recipe, Recording, Source, UnrecordableError, decode, encode
+from hypertuner.checkpoint.recipe.recording import Recipe, Recording, Source, UnrecordableError, decode, encode
 from hypertuner.errors import CorruptFileError
 
 scalars = (

@@ -20,6 +20,8 @@ from hypertuner.args.declared import COMMAND_LINE, Declaration
 from hypertuner.args.group import Group, MissingKeyError
 from hypertuner.errors import ConfigError, did_you_mean
 from hypertuner.store import current
+from hypertuner.store.active import ActiveRun, PendingParent
+from hypertuner.store.said import say_once
 from hypertuner.store.values import flatten, is_namespace, plain, to_config, unflatten
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Args(Mapping[str, Any]):
         object.__setattr__(self, "_root", root)
         if hidden := [key for key in _METHODS if dict.__contains__(root, key)]:
             names = ", ".join(f"args[{key!r}]" for key in hidden)
-            current.say_once(f"{names}: as attributes these are methods of Args; use the brackets.")
+            say_once(f"{names}: as attributes these are methods of Args; use the brackets.")
 
     def _effective(self) -> dict[str, Any]:
         """The values as they are now, flat and JSON-able; reading them here does not count."""
@@ -185,7 +187,7 @@ def new_run(
             _made_here.reset(token)
 
 
-def _parent(reference: str, how: str) -> current.PendingParent:
+def _parent(reference: str, how: str) -> PendingParent:
     # Only a run that has a parent pays for the import of the file format.
     from hypertuner.checkpoint.parents import parent_of
     from hypertuner.checkpoint.reference import resolve
@@ -194,10 +196,10 @@ def _parent(reference: str, how: str) -> current.PendingParent:
 
 
 # The run that the innermost new_run made: there, the config is the script's own word.
-_made_here: ContextVar[current.ActiveRun | None] = ContextVar("made_here", default=None)
+_made_here: ContextVar[ActiveRun | None] = ContextVar("made_here", default=None)
 
 
-def _of_declaration(declared: Declaration, run: current.ActiveRun, *, keep: bool) -> Group:
+def _of_declaration(declared: Declaration, run: ActiveRun, *, keep: bool) -> Group:
     argv, given = commandline.arguments(run, own_config=declared.find("config") is not None)
     where = _where(run)
     if commandline.asks_for_help(argv, declared):
@@ -216,7 +218,7 @@ def _of_declaration(declared: Declaration, run: current.ActiveRun, *, keep: bool
     return declared.build(values)
 
 
-def _of_given(run: current.ActiveRun) -> Group:
+def _of_given(run: ActiveRun) -> Group:
     argv, given = commandline.arguments(run, own_config=False)
     declared = Declaration.of_defaults(unflatten(given))
     typed = commandline.read(argv, declared, others="take")
@@ -228,7 +230,7 @@ def _of_given(run: current.ActiveRun) -> Group:
 
 
 def _merged(
-    declared: Declaration, given: Mapping[str, Any], typed: Mapping[str, str], run: current.ActiveRun
+    declared: Declaration, given: Mapping[str, Any], typed: Mapping[str, str], run: ActiveRun
 ) -> tuple[dict[str, Any], list[str]]:
     """Defaults under the config under the command line, and the config's names that are not declared."""
     values = {name: key.default for name, key in declared.keys.items()}
@@ -242,7 +244,7 @@ def _merged(
     return final, undeclared
 
 
-def _of_parser(parser: argparse.ArgumentParser, run: current.ActiveRun, *, keep: bool) -> Group:
+def _of_parser(parser: argparse.ArgumentParser, run: ActiveRun, *, keep: bool) -> Group:
     from hypertuner.args import parsers  # its users have imported argparse already
 
     argv, given = commandline.arguments(run, own_config=parsers.has_option(parser, "--config"))
@@ -255,7 +257,7 @@ def _of_parser(parser: argparse.ArgumentParser, run: current.ActiveRun, *, keep:
     return root
 
 
-def _of_record(values: Mapping[Any, Any], run: current.ActiveRun) -> Group:
+def _of_record(values: Mapping[Any, Any], run: ActiveRun) -> Group:
     root = Group(unflatten(flatten({str(key): value for key, value in values.items()})))
     now = to_config(root.plain())
     differ = {key: value for key, value in now.items() if key in run.given and run.given[key] != value}
@@ -263,14 +265,14 @@ def _of_record(values: Mapping[Any, Any], run: current.ActiveRun) -> Group:
         _refuse_changes(run, run.given, differ)
     if differ:
         names = ", ".join(f"{key}={run.given[key]!r} (the script uses {value!r})" for key, value in differ.items())
-        current.say_once(
+        say_once(
             f"{_where(run)} gives {names}: Args of a dict or namespace only records. "
             "Args(parser), Args(**defaults) or Args(Dataclass) let the config in."
         )
     return root
 
 
-def _of_values(values: Mapping[str, Any], run: current.ActiveRun) -> Args:
+def _of_values(values: Mapping[str, Any], run: ActiveRun) -> Args:
     """Args of a new run's own values. They are the run's config already, so a function called inside may declare
     its own Args; only a value that changes has to be told."""
     args = _restored(False, Group(values))
@@ -283,7 +285,7 @@ def _of_values(values: Mapping[str, Any], run: current.ActiveRun) -> Args:
     return args
 
 
-def _refuse_changes(run: current.ActiveRun, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+def _refuse_changes(run: ActiveRun, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
     if not changed:
         return
@@ -299,10 +301,10 @@ def _say_undeclared(names: list[str], known: Iterable[str], where: str) -> None:
     if names:
         others = [key for key in known if key not in names]
         said = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in names)
-        current.say_once(f"{where} has keys that the script does not declare, kept: {said}")
+        say_once(f"{where} has keys that the script does not declare, kept: {said}")
 
 
-def _where(run: current.ActiveRun) -> str:
+def _where(run: ActiveRun) -> str:
     return run.given_from or "the run's config"
 
 

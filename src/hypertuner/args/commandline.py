@@ -19,12 +19,13 @@ from hypertuner.args.declared import COMMAND_LINE, REQUIRED, Declaration, unknow
 from hypertuner.args.kinds import BOOLEANS
 from hypertuner.errors import ConfigError
 from hypertuner.store import current
+from hypertuner.store.active import ActiveRun
 from hypertuner.store.values import to_json
 
 Unknown = Literal["error", "keep", "take"]
 
 
-def arguments(run: current.ActiveRun, *, own_config: bool) -> tuple[list[str], Mapping[str, Any]]:
+def arguments(run: ActiveRun, *, own_config: bool) -> tuple[list[str], Mapping[str, Any]]:
     """The script's arguments without ours, and the config that the run was given.
 
     A script with a `--config` of its own (`own_config`) keeps it, file and all, unless it names a run.
@@ -105,7 +106,7 @@ def help_text(declared: Declaration, given: Mapping[str, Any], given_from: str) 
     )
 
 
-def command_for_new_run(run: current.ActiveRun, changes: Mapping[str, Any]) -> str:
+def command_for_new_run(run: ActiveRun, changes: Mapping[str, Any]) -> str:
     """The command that starts a new run with the config of `run` but for `changes`."""
     texts = [f"{key}={value if isinstance(value, str) else _shown(value)}" for key, value in changes.items()]
     return shlex.join(["hypertuner", "run", sys.argv[0], "--like", str(run.name), *texts])

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint import archive, reference, trust
+from hypertuner.checkpoint import reference
+from hypertuner.checkpoint.format import archive, trust
 from hypertuner.errors import CheckpointError, ConfigError
 from hypertuner.store import Attempt, CheckpointFile, Run
-from hypertuner.store.current import say, say_once
+from hypertuner.store.said import say, say_once
 
 
 @dataclass(frozen=True)

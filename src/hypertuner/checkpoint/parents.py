@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import xxhash
 
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.reference import Resolved
-from hypertuner.store.current import PendingParent
+from hypertuner.store.active import PendingParent
 from hypertuner.store.records import Parent
 
 _CHUNK = 16 << 20

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypertuner.checkpoint import archive
+from hypertuner.checkpoint.format import archive
 from hypertuner.errors import CheckpointNotFoundError, StorageError
 from hypertuner.store import CheckpointFile, Run, Storage
 from hypertuner.store.run import is_run_folder

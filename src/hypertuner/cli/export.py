@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypertuner.checkpoint import reference
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
 from hypertuner.errors import MissingExtraError, StorageError

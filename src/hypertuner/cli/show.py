@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import archive, reference
+from hypertuner.checkpoint import reference
+from hypertuner.checkpoint.format import archive
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
 from hypertuner.cli.show_file import facts_of, show_file

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import archive, trust
-from hypertuner.checkpoint.archive import Archive, Index, TensorRow
-from hypertuner.checkpoint.table import FORMAT, ITEM_BYTES
+from hypertuner.checkpoint.format import archive, trust
+from hypertuner.checkpoint.format.archive import Archive, Index, TensorRow
+from hypertuner.checkpoint.format.table import FORMAT, ITEM_BYTES
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
 from hypertuner.cli.terminal import Cell, Column, plain, value_text

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import archive, reference
-from hypertuner.checkpoint.archive import Verified
+from hypertuner.checkpoint import reference
+from hypertuner.checkpoint.format import archive
+from hypertuner.checkpoint.format.archive import Verified
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
 from hypertuner.cli.show import run_named

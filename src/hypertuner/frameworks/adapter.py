@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.errors import MissingExtraError
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypertuner.errors import HypertunerError
 from hypertuner.frameworks.adapter import torch_adapter
 from hypertuner.store import current
+from hypertuner.store.active import ActiveRun
 
 
-def guard_parent(active: current.ActiveRun | None = None) -> None:
+def guard_parent(active: ActiveRun | None = None) -> None:
     """Watch the run (the current one when None) if it begins from a parent; nothing happens otherwise."""
     try:
         active = active or current.run()

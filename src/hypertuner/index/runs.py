@@ -8,8 +8,8 @@ from hypertuner.errors import StorageError
 from hypertuner.index.query import Query
 from hypertuner.index.table import RunRow, RunTable
 from hypertuner.store import Run, RunState, Storage, metrics, records
-from hypertuner.store.current import say
 from hypertuner.store.direction import direction
+from hypertuner.store.said import say
 
 
 def runs(query: str | None = None, storage: Storage | str | None = None) -> RunTable:

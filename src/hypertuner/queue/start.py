@@ -24,7 +24,7 @@ from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.parents import parent_of
 from hypertuner.errors import ConfigError
 from hypertuner.store import Attempt, Run, Storage, capture, records
-from hypertuner.store.current import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE
+from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE
 from hypertuner.store.process import ProcessIdentity
 
 # Ctrl-C is the script's to answer. Whoever presses it three times within this many seconds wants it gone.

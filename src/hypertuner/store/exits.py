@@ -13,17 +13,23 @@ import sys
 import threading
 import traceback
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-if TYPE_CHECKING:
-    from hypertuner.store.current import ActiveRun
 
-_watched: list[ActiveRun] = []
+class Ending(Protocol):
+    """A run that can be told how it ended; telling it twice changes nothing."""
+
+    def end(self, state: str, reason: str, *, code: int | None = 0, signal: str | None = None, trace: str = "") -> None:
+        """Write exit.json."""
+        ...
+
+
+_watched: list[Ending] = []
 _exit_code: object = None
 _installed = False
 
 
-def watch(active: ActiveRun) -> None:
+def watch(active: Ending) -> None:
     """Write `active`'s exit.json when the process ends, if nothing else has by then."""
     _watched.append(active)
     global _installed
@@ -32,7 +38,7 @@ def watch(active: ActiveRun) -> None:
         _install()
 
 
-def end_by(active: ActiveRun, error: BaseException) -> None:
+def end_by(active: Ending, error: BaseException) -> None:
     """End a run with the exception that ended its code."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     if isinstance(error, KeyboardInterrupt):
@@ -55,7 +61,7 @@ def _memory_named(error: BaseException, reason: str) -> str:
     return reason
 
 
-def _end_with_code(active: ActiveRun, code: object) -> None:
+def _end_with_code(active: Ending, code: object) -> None:
     if code in (None, 0):
         active.end("finished", "the script ended")
     elif isinstance(code, int):

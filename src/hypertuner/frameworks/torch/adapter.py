@@ -13,15 +13,15 @@ import torch
 from torch import nn
 
 from hypertuner import settings
-from hypertuner.checkpoint.archive import Archive
-from hypertuner.checkpoint.rebuild import Rebuilder
-from hypertuner.checkpoint.recipe import Recipe, Recording
+from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.recipe.rebuild import Rebuilder
+from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.torch import modules, objects, parent, reading
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
-from hypertuner.store import current
-from hypertuner.store.current import ActiveRun
+from hypertuner.store.active import ActiveRun
+from hypertuner.store.said import say
 
 _said: set[str] = set()
 
@@ -75,7 +75,7 @@ class TorchAdapter:
         kind = type(model).__name__
         if kind not in _said:
             _said.add(kind)
-            current.say(
+            say(
                 f"the {kind} object cannot be saved ({problem.splitlines()[0]}); its weights and config are.\n"
                 f"  Load them with hypertuner.load(run, into={kind}(...))."
             )
@@ -136,7 +136,7 @@ class TorchAdapter:
         wanted = State.names_of(target)
         renamed, how = modules.strip_known_prefixes(found, wanted)
         if how:
-            current.say(f"{archive.path.name}: {how} in the names of its tensors")
+            say(f"{archive.path.name}: {how} in the names of its tensors")
         values = {renamed[name]: value for name, value in found.items()}
         report = _compare(values, wanted)
         if strict and not report.is_complete:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from hypertuner import files
-from hypertuner.checkpoint.archive import Archive
-from hypertuner.checkpoint.table import FORMAT
+from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import CheckpointError, MissingExtraError, StorageError
 from hypertuner.frameworks.torch.adapter import TorchAdapter
 from hypertuner.store.records import to_text

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypertuner.checkpoint.rebuild import Rebuilder
-from hypertuner.checkpoint.recipe import Recording, UnrecordableError
+from hypertuner.checkpoint.recipe.rebuild import Rebuilder
+from hypertuner.checkpoint.recipe.recording import Recording, UnrecordableError
 from hypertuner.frameworks.torch.modules import Model, parts_of, unwrap
 from hypertuner.frameworks.torch.state import State
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import xxhash
 
-from hypertuner.checkpoint.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.errors import CheckpointError, CorruptFileError, UnsafeFileError
 from hypertuner.frameworks.torch.state import set_versions
 

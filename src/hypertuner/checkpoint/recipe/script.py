@@ -17,8 +17,16 @@ from threading import RLock
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from hypertuner.checkpoint import source
-from hypertuner.checkpoint.outline import RUN_MAKERS, Closure, Outline, Statement, calls_in, root_name, stored_names
+from hypertuner.checkpoint.recipe import source
+from hypertuner.checkpoint.recipe.outline import (
+    RUN_MAKERS,
+    Closure,
+    Outline,
+    Statement,
+    calls_in,
+    root_name,
+    stored_names,
+)
 
 PREFIX = "hypertuner_rebuilt_"  # of the names of all rebuilt modules
 _NEVER_CALLED = frozenset({"open", "input", "exec", "eval", "compile", "breakpoint", "exit", "quit", "__import__"})

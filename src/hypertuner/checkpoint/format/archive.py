@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.checkpoint import foreign, pickles, trust
-from hypertuner.checkpoint.directory import Directory, damaged
-from hypertuner.checkpoint.kinds import (
+from hypertuner.checkpoint.format import foreign, pickles, trust
+from hypertuner.checkpoint.format.directory import Directory, damaged
+from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
     READABLE,
     kind_of,
@@ -26,8 +26,8 @@ from hypertuner.checkpoint.kinds import (
     refusal,
     refuse_zip,
 )
-from hypertuner.checkpoint.pickles import SymbolicPickle
-from hypertuner.checkpoint.sealing import (
+from hypertuner.checkpoint.format.pickles import SymbolicPickle
+from hypertuner.checkpoint.format.sealing import (
     Hashes,
     Seal,
     member,
@@ -38,7 +38,7 @@ from hypertuner.checkpoint.sealing import (
     storages_of,
     tensors_of,
 )
-from hypertuner.checkpoint.table import (
+from hypertuner.checkpoint.format.table import (
     FORMAT,
     MOST_BYTES,
     Index,
@@ -160,12 +160,13 @@ class Archive:
         check(index, str(self.path))
         return index
 
-    def pickle(self, *, most_operations: int = pickles.MOST_OPERATIONS) -> SymbolicPickle:
+    def pickle(self) -> SymbolicPickle:
         """`data.pkl`, read without running it.
 
-        Raises: CorruptFileError.
+        Raises: CorruptFileError, for another program's file also where it would take more than a short while.
         """
-        return pickles.read(self._data_pkl, f"{self.path}, data.pkl", most_operations=most_operations)
+        most = pickles.MOST_OPERATIONS_OF_OURS if self.kind == FORMAT else pickles.MOST_OPERATIONS
+        return pickles.read(self._data_pkl, str(self.path), most_operations=most)
 
     def data_pkl_sha256(self) -> str:
         """SHA-256 of the bytes of `data.pkl` as they are (the index says what they were)."""
@@ -282,8 +283,7 @@ def _verify_own(archive: Archive) -> str:
         archive.storage(key)
     if archive.data_pkl_sha256() != index.data_pkl_sha256:
         raise damaged(where, "its index belongs to another data.pkl")
-    pickle = archive.pickle(most_operations=pickles.MOST_OPERATIONS_OF_OURS)
-    if tensors_of(directory, pickle) != index.tensors or ties_of(index.state_dict) != index.ties:
+    if tensors_of(directory, archive.pickle()) != index.tensors or ties_of(index.state_dict) != index.ties:
         raise damaged(where, "its index and its data.pkl describe different tensors")
     return "every bit"
 

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from hypertuner.checkpoint.outline import Outline, Statement, outline_of
+from hypertuner.checkpoint.recipe.outline import Outline, Statement, outline_of
 
 _MAINS = ("__main__", "__mp_main__")  # the second is what a spawned worker calls its parent's script
 # IPython, Jupyter, the console of Python 3.13, Databricks, marimo.

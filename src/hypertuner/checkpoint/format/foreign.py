@@ -7,12 +7,13 @@ from __future__ import annotations
 import io
 import json
 import math
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from hypertuner.checkpoint import pickles
-from hypertuner.checkpoint.directory import damaged, read_at
-from hypertuner.checkpoint.stubs import tensors_in
-from hypertuner.checkpoint.table import (
+from hypertuner.checkpoint.format import pickles
+from hypertuner.checkpoint.format.directory import damaged, read_at
+from hypertuner.checkpoint.format.stubs import tensors_in
+from hypertuner.checkpoint.format.table import (
     ITEM_BYTES,
     MOST_DIMENSIONS,
     Index,
@@ -116,7 +117,8 @@ def index_of_pickle(file: BinaryIO, where: str, kind: str) -> Index:
     if kind == "torch-legacy" and data[:1] != b"\x80":
         raise CorruptFileError(
             f"{where} is a torch file from before 2018 (a tar archive), which is not read here.\n"
-            "  Open it with torch.load where you trust it, and save it again."
+            "  Open it with torch.load where you trust it, and save it again.",
+            path=Path(where),
         )
     begin = 0
     # torch before 1.6 wrote three small pickles first: a number, the protocol's, and what the machine was like.

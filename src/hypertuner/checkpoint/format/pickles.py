@@ -15,15 +15,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import stubs
-from hypertuner.checkpoint.stubs import Global, Object, Storage
+from hypertuner.checkpoint.format import stubs
+from hypertuner.checkpoint.format.stubs import Global, Object, Storage
 from hypertuner.errors import CorruptFileError
 
 MOST_BYTES = 512 * 1024 * 1024
 MOST_OPERATIONS = 4_000_000  # a tensor takes about 40; each costs at most ~72 bytes of memory
-MOST_OPERATIONS_OF_OURS = 200_000_000  # for a file that this process has just written
+MOST_OPERATIONS_OF_OURS = 200_000_000  # for hypertuner's own files: none is too large to be saved
 _MOST_DIGITS = 1000  # of a number written as text: reading it takes the square of its length
 
 
@@ -36,33 +37,35 @@ class SymbolicPickle:
     end: int  # where it ends in the bytes given
 
 
-def read(
-    data: bytes, where: str = "pickle", *, begin: int = 0, most_operations: int = MOST_OPERATIONS
-) -> SymbolicPickle:
+def read(data: bytes, where: str = "", *, begin: int = 0, most_operations: int = MOST_OPERATIONS) -> SymbolicPickle:
     """Read the pickle that begins at byte `begin` of `data`.
 
-    Raises: CorruptFileError, naming `where`, for anything that is not a whole pickle of bearable size.
+    Raises: CorruptFileError, naming the file `where`, for anything that is not a whole pickle of bearable size.
     """
     if len(data) > MOST_BYTES:
-        raise CorruptFileError(f"{where}: the pickle takes {len(data):,} bytes; at most {MOST_BYTES:,} are read.")
+        raise _refused(where, f"the pickle takes {len(data):,} bytes; at most {MOST_BYTES:,} are read")
     machine = _Machine(data, begin)
     try:
         machine.run(most_operations)
         return SymbolicPickle(machine.root, tuple(f"{module}.{name}" for module, name in machine.globals), machine.at)
     except (_Malformed, IndexError, KeyError, ValueError, struct.error) as error:
         what = str(error) if isinstance(error, _Malformed) else "it ends early, or asks for what is not there"
-        raise CorruptFileError(
-            f"{where}: byte {machine.at:,} of the pickle cannot be read: {what}.\n"
-            "  The file is damaged, or made to do harm. Nothing of it was run."
-        ) from None
+        raise _refused(where, f"byte {machine.at:,} of the pickle cannot be read: {what}") from None
 
 
-def globals_of(data: bytes, where: str = "pickle") -> tuple[str, ...]:
+def globals_of(data: bytes, where: str = "") -> tuple[str, ...]:
     """What unpickling `data` would import, as 'module.name', in the order of first use.
 
     Raises: CorruptFileError where `data` is not a whole pickle.
     """
     return read(data, where).globals
+
+
+def _refused(where: str, what: str) -> CorruptFileError:
+    return CorruptFileError(
+        f"{where or 'this pickle'}: {what}.\n  It is damaged, or made to do harm. Nothing of it was run.",
+        path=Path(where) if where else None,
+    )
 
 
 class _Malformed(Exception):
@@ -175,7 +178,9 @@ class _Machine:
     def entries(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, Object):
-            target = target.entries = {} if target.entries is None else target.entries
+            if target.entries is None:
+                target.entries = {}
+            target = target.entries
         if type(target) is not dict or len(items) % 2:
             raise _Malformed("it sets items of what is no dict")
         for place in range(0, len(items), 2):
@@ -184,7 +189,9 @@ class _Machine:
     def elements(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if isinstance(target, Object):
-            target = target.elements = [] if target.elements is None else target.elements
+            if target.elements is None:
+                target.elements = []
+            target = target.elements
         if type(target) is not list:
             raise _Malformed("it appends to what is no list")
         target.extend(items)
@@ -384,7 +391,8 @@ def _call_with_keywords(machine: _Machine) -> None:
 @_on(b"i")
 def _instance(machine: _Machine) -> None:
     callee = machine.named(_text(machine.line()), _text(machine.line()))
-    machine.stack.append(Object(callee, tuple(machine.marked())))
+    arguments = tuple(machine.marked())
+    machine.stack.append(Object(callee, arguments))
 
 
 @_on(b"o")

@@ -18,8 +18,8 @@ from pathlib import PurePath
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from hypertuner.checkpoint import source
-from hypertuner.checkpoint.outline import Outline, imported_modules, outline_of
+from hypertuner.checkpoint.recipe import source
+from hypertuner.checkpoint.recipe.outline import Outline, imported_modules, outline_of
 from hypertuner.errors import CheckpointError, CorruptFileError
 
 _LIVE: Final = "live"

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from hypertuner.checkpoint.directory import Directory, has_end_record, read_directory
+from hypertuner.checkpoint.format.directory import Directory, has_end_record, read_directory
 from hypertuner.errors import CorruptFileError
 
 INDEX_MEMBER = "hypertuner.json"

@@ -6,12 +6,14 @@ Owns the stubs that a pickle is read into, and the walk over them that finds the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from hypertuner.checkpoint.table import ITEM_BYTES, MOST_DIMENSIONS, MOST_TENSORS, TensorRow
+from hypertuner.checkpoint.format.table import ITEM_BYTES, MOST_DIMENSIONS, MOST_TENSORS, TensorRow
 from hypertuner.errors import CorruptFileError
 
-MOST_STEPS = 4_000_000  # of the walk: shared containers are seen once for each name they have
+MOST_REPEATS = 300_000  # of a walk that sees shared containers under each of their names
+MOST_LEVELS = 1000  # of containers in containers; what lies deeper is no weight of a model
 MOST_NAME_BYTES = 64 * 1024 * 1024
 
 STORAGE_DTYPES: Mapping[str, str] = {
@@ -225,80 +227,79 @@ def tensors_in(root: Any, where: str) -> dict[str, dict[str, TensorRow]]:
 
     Raises: CorruptFileError where that takes more than bearable.
     """
-    found: dict[str, dict[str, TensorRow]] = {}
+    try:
+        return _by_part(root, _walk(root, once=False))
+    except _TooMuchError:
+        pass
+    # Objects that know one another are a maze: there, what was seen under one name is not looked for under others.
+    try:
+        return _by_part(root, _walk(root, once=True))
+    except _TooMuchError:
+        raise CorruptFileError(
+            f"{where}: it names more than {MOST_TENSORS:,} tensors, or takes more than {MOST_NAME_BYTES:,} bytes to "
+            "name them, which no real model does.\n  Do not use it unless you know what wrote it, and why.",
+            path=Path(where),
+        ) from None
+
+
+class _TooMuchError(Exception):
+    """The walk over the containers has passed one of its bounds."""
+
+
+def _by_part(root: Any, found: Iterator[tuple[list[str], TensorRow]]) -> dict[str, dict[str, TensorRow]]:
+    parts: dict[str, dict[str, TensorRow]] = {}
     loose: dict[str, TensorRow] = {}
-    is_document = type(root) is dict
-    for total, (path, row) in enumerate(_walk(root, where)):
-        if total >= MOST_TENSORS:
-            raise CorruptFileError(
-                f"{where}: it describes more than {MOST_TENSORS:,} tensors, which no real model has."
-            )
-        rows = found.setdefault(path[0], {}) if is_document and len(path) > 1 else loose
-        name = ".".join(path[1:] if rows is not loose else path)
-        free, count = name, 1
+    for count, (path, row) in enumerate(found):
+        if count >= MOST_TENSORS:
+            raise _TooMuchError
+        is_part = type(root) is dict and len(path) > 1
+        rows = parts.setdefault(path[0], {}) if is_part else loose
+        name = ".".join(path[1:] if is_part else path)
+        free, number = name, 1
         while free in rows:  # {"a": {"b": t}, "a.b": u}: none may hide the other
-            count += 1
-            free = f"{name}#{count}"
+            number += 1
+            free = f"{name}#{number}"
         rows[free] = row
     if loose:
-        found["" if found else "state_dict"] = loose
-    return found
+        parts["" if parts else "state_dict"] = loose
+    return parts
 
 
-def _walk(root: Any, where: str) -> Iterator[tuple[list[str], TensorRow]]:
+def _walk(root: Any, *, once: bool) -> Iterator[tuple[list[str], TensorRow]]:
+    """Every tensor with its path, under each of its names or, with `once`, under its container's first."""
     if type(root) is TensorRow:
         yield ["tensor"], root
         return
-    useful = _holders(root)
     path: list[str] = []
-    inside: set[int] = {id(root)}
+    around: set[int] = {id(root)}
+    seen: set[int] = {id(root)}
     levels: list[tuple[int, Iterator[tuple[str, Any]]]] = [(id(root), _children(root))]
-    steps = name_bytes = length = 0
+    repeats = name_bytes = length = 0
     while levels:
-        steps += 1
         identity, children = levels[-1]
-        child = next(children, None)
-        if steps > MOST_STEPS or name_bytes > MOST_NAME_BYTES:
-            raise CorruptFileError(f"{where}: its parts hold one another so often that they cannot be listed.")
-        if child is None:
+        for name, value in children:
+            if type(value) is TensorRow:
+                name_bytes += length + len(path) + len(name)
+                yield [part for part in (*path, name) if part not in ("", "_modules", "_parameters", "_buffers")], value
+            elif type(value) in (dict, list, tuple, Object) and value and id(value) not in (seen if once else around):
+                if len(levels) < MOST_LEVELS:
+                    if id(value) in seen:
+                        repeats += 8 if type(value) is Object else 1 + len(value)
+                    path.append(name)
+                    length += len(name)
+                    around.add(id(value))
+                    seen.add(id(value))
+                    levels.append((id(value), _children(value)))
+                    break
+                if not once:
+                    raise _TooMuchError
+        else:
             levels.pop()
-            inside.discard(identity)
+            around.discard(identity)
             if path:
                 length -= len(path.pop())
-            continue
-        name, value = child
-        if type(value) is TensorRow:
-            name_bytes += length + len(path) + len(name)
-            yield [part for part in (*path, name) if part not in ("", "_modules", "_parameters", "_buffers")], value
-        elif id(value) in useful and id(value) not in inside:
-            path.append(name)
-            length += len(name)
-            inside.add(id(value))
-            levels.append((id(value), _children(value)))
-
-
-def _holders(root: Any) -> set[int]:
-    """The identities of the containers under `root` that hold a tensor, at any depth."""
-    holders: list[int] = []
-    parents: dict[int, list[int]] = {id(root): []}
-    waiting = [root]
-    while waiting:
-        container = waiting.pop()
-        for _, value in _children(container):
-            if type(value) is TensorRow:
-                holders.append(id(container))
-            elif type(value) in (dict, list, tuple, Object):
-                if id(value) not in parents:
-                    parents[id(value)] = []
-                    waiting.append(value)
-                parents[id(value)].append(id(container))
-    useful: set[int] = set()
-    while holders:
-        identity = holders.pop()
-        if identity not in useful:
-            useful.add(identity)
-            holders.extend(parents[identity])
-    return useful
+        if name_bytes > MOST_NAME_BYTES or repeats > MOST_REPEATS:
+            raise _TooMuchError
 
 
 def _children(container: Any) -> Iterator[tuple[str, Any]]:

@@ -24,10 +24,26 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from hypertuner.checkpoint import source
-from hypertuner.checkpoint.outline import absolute_name, outline_of
-from hypertuner.checkpoint.recipe import REBUILT, Recipe, Source, decode, encode, is_recordable, needed_modules
-from hypertuner.checkpoint.script import LOCK, PREFIX, RefusedError, ScriptModule, execute, module_program, values_kept
+from hypertuner.checkpoint.recipe import source
+from hypertuner.checkpoint.recipe.outline import absolute_name, outline_of
+from hypertuner.checkpoint.recipe.recording import (
+    REBUILT,
+    Recipe,
+    Source,
+    decode,
+    encode,
+    is_recordable,
+    needed_modules,
+)
+from hypertuner.checkpoint.recipe.script import (
+    LOCK,
+    PREFIX,
+    RefusedError,
+    ScriptModule,
+    execute,
+    module_program,
+    values_kept,
+)
 from hypertuner.errors import CheckpointError
 
 _spaces: dict[str, _Space] = {}

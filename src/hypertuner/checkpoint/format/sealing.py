@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import xxhash
 
-from hypertuner.checkpoint import pickles, trust
-from hypertuner.checkpoint.directory import (
+from hypertuner.checkpoint.format import pickles, trust
+from hypertuner.checkpoint.format.directory import (
     Directory,
     central_entry,
     damaged,
@@ -29,10 +29,10 @@ from hypertuner.checkpoint.directory import (
     read_at,
     read_directory,
 )
-from hypertuner.checkpoint.kinds import INDEX_MEMBER
-from hypertuner.checkpoint.pickles import SymbolicPickle
-from hypertuner.checkpoint.stubs import tensors_in
-from hypertuner.checkpoint.table import FORMAT, Index, StorageRow, TensorRow, check, index_of, ties_of, to_json
+from hypertuner.checkpoint.format.kinds import INDEX_MEMBER
+from hypertuner.checkpoint.format.pickles import SymbolicPickle
+from hypertuner.checkpoint.format.stubs import tensors_in
+from hypertuner.checkpoint.format.table import FORMAT, Index, StorageRow, TensorRow, check, index_of, ties_of, to_json
 
 _CHUNK_BYTES = 1024 * 1024
 _COMMENT = re.compile(rb"hypertuner/1 xxh3-128=([0-9a-f]{32})(?: mark=([0-9a-f]{64}))? crc32=[0-9a-f]{8}\Z")

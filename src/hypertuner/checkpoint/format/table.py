@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -135,15 +136,15 @@ def from_json(text: bytes, where: str) -> Index:
     Raises: CorruptFileError, naming `where` and the row at fault; also where a newer hypertuner made the file.
     """
     if len(text) > MOST_BYTES or text.count(b"[") + text.count(b"{") > MOST_BRACKETS:
-        raise CorruptFileError(f"{where}: the index takes {len(text):,} bytes, more than any hypertuner writes.")
+        raise _corrupt(where, f"the index takes {len(text):,} bytes, more than any hypertuner writes")
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise CorruptFileError(f"{where}: the index is not JSON ({error}).\n  The file is damaged.") from None
+        raise _corrupt(where, f"the index is not JSON ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("format"), str):
-        raise CorruptFileError(f"{where}: the index has no format.\n  The file was not written by hypertuner.")
+        raise _corrupt(where, "the index names no format")
     if document["format"] != FORMAT:
-        raise CorruptFileError(newer(where, document["format"]))
+        raise CorruptFileError(newer(where, document["format"]), path=Path(where))
     wrong = _Wrong(where)
     exact = document.pop("exact", [])
     _restore(document, exact, wrong)
@@ -180,22 +181,23 @@ def check(index: Index, where: str) -> None:
     Raises: CorruptFileError that names the tensor.
     """
     if sum(map(len, index.tensors.values())) > MOST_TENSORS:
-        raise CorruptFileError(f"{where}: more than {MOST_TENSORS:,} tensors, which no real model has.")
+        raise _corrupt(where, f"more than {MOST_TENSORS:,} tensors, which no real model has")
     for part, rows in index.tensors.items():
         for name, row in rows.items():
             if row.kind not in ("strided", "quantized") or row.storage is None:
                 continue
             storage = index.storages.get(row.storage)
             if storage is None:
-                raise CorruptFileError(
-                    f"{where}: tensor {name!r} in {part!r} is a view of storage {row.storage!r}, which is not there."
+                raise _corrupt(
+                    where, f"tensor {name!r} in {part!r} is a view of storage {row.storage!r}, which is not there"
                 )
             needs = extent(row)
             if needs > storage.nbytes:
-                raise CorruptFileError(
-                    f"{where}: tensor {name!r} in {part!r} leaves its storage: shape {list(row.shape)}, stride "
+                raise _corrupt(
+                    where,
+                    f"tensor {name!r} in {part!r} leaves its storage: shape {list(row.shape)}, stride "
                     f"{list(row.stride)} and offset {row.offset} need {needs:,} bytes, storage {row.storage!r} has "
-                    f"{storage.nbytes:,}.\n  No program writes this by accident: do not use the file."
+                    f"{storage.nbytes:,}; no program writes this by accident",
                 )
 
 
@@ -233,11 +235,15 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 def newer(where: str, format: str) -> str:
     """The message for a file whose format this version does not know."""
     if not format.startswith("hypertuner/"):
-        return f"{where}: the format {format[:40]!r} is not hypertuner's."
+        return f"{where} is of format {format[:40]!r}, which is not hypertuner's.\n  Open it with what wrote it."
     return (
-        f"{where}: the file is {format[:40]!r}, made by a newer hypertuner; this one reads {FORMAT!r}.\n"
+        f"{where} is {format[:40]!r}, made by a newer hypertuner; this one reads {FORMAT!r}.\n"
         "  pip install --upgrade hypertuner"
     )
+
+
+def _corrupt(where: str, what: str) -> CorruptFileError:
+    return CorruptFileError(f"{where} is damaged: {what}.\n  Do not use it; take another copy.", path=Path(where))
 
 
 class _Wrong:
@@ -247,9 +253,7 @@ class _Wrong:
         self.where = where
 
     def error(self, part: str, expected: str) -> CorruptFileError:
-        return CorruptFileError(
-            f"{self.where}: in the index, {part[:200]!r} is not {expected}.\n  The file is damaged."
-        )
+        return _corrupt(self.where, f"in the index, {part[:200]!r} is not {expected}")
 
     def unless_dict(self, value: object, part: str) -> dict[str, Any]:
         if not isinstance(value, dict):
