@@ -1,1 +1,85 @@
-"""TODO."""
+"""The command line: `hypertuner run train.py`, `ls`, `show`, `verify`, `export`, `demo`.
+
+A front door: it parses, makes one call, prints. Exit codes: 0 it worked, 1 an error that hypertuner raises on purpose
+(or a damaged file that `verify` found), 2 a command that cannot be read; `run` gives the script's own. Results go to
+stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypertuner.errors import HypertunerError
+
+_USAGE = 2
+_INTERRUPTED = 130  # 128 + SIGINT
+_NOBODY_READS = 141  # 128 + SIGPIPE, as `cat file | head` ends
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, of `sys.argv` when `argv` is None; its exit code. Raises nothing that a user should not see."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            # A terminal without UTF-8, or a file name that is none, is no reason to fail.
+            reconfigure(errors="backslashreplace")
+    try:
+        code = _command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Closed here, where it may fail: Python would try once more at its end, and complain.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.close()
+        return _NOBODY_READS
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except HypertunerError as error:
+        return _told(str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _told(f"{error.strerror or error}{where}")
+    return code
+
+
+def _told(message: str) -> int:
+    from hypertuner.cli.terminal import say_error
+
+    if os.environ.get("HYPERTUNER_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    say_error(message)
+    return 1
+
+
+def _command(arguments: list[str]) -> int:
+    from typer import Abort
+    from typer.main import get_command
+
+    from hypertuner.cli import given
+    from hypertuner.cli.app import UsageError, app
+    from hypertuner.cli.terminal import say, say_error
+
+    command = get_command(app)
+    if arguments and _is_script(arguments[0]):
+        say_error(f"the GUI is not built yet. What works now: hypertuner run {' '.join(arguments)}")
+        return _USAGE
+    try:
+        code = command.main(arguments or ["--help"], prog_name="hypertuner", standalone_mode=False)
+    except UsageError as error:
+        say_error(error.format_message())
+        say(f"  {error.ctx.command_path if error.ctx else 'hypertuner'} --help tells what it takes.")
+        return _USAGE
+    except given.GivenError as error:
+        say_error(str(error))
+        return _USAGE
+    except Abort:
+        return _INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _is_script(argument: str) -> bool:
+    return argument.endswith(".py") or (os.sep in argument and Path(argument).is_file())

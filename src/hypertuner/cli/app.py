@@ -1,0 +1,177 @@
+"""The commands and what each takes. What they do is a function in the file of its name."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+import hypertuner
+from hypertuner import settings
+from hypertuner.cli import given
+
+app = typer.Typer(
+    name="hypertuner",
+    help="Save every model together with its config, see which run did better, start the next from its weights.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=False,
+)
+
+
+# What is raised for a wrong command line lives in click, or, in newer versions, in typer's own copy of it.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+def _run_names(incomplete: str) -> list[str]:
+    from hypertuner.store import Storage
+
+    return [run.name for run in Storage().list() if run.name.startswith(incomplete)]
+
+
+StoragePath = Annotated[
+    Path | None,
+    typer.Option("--storage", help="Folder that holds the runs. Default: $HYPERTUNER_STORAGE, else ./storage."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+
+
+def _storage(path: Path | None) -> Any:
+    from hypertuner.store import Storage
+
+    return Storage(path if path is not None else settings.storage_path())
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"hypertuner {hypertuner.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+class _RunCommand(TyperCommand):
+    """A command that takes whatever follows its script; what follows `--` reaches the script untouched."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own, ctx.obj = given.split_at_dashes(args)
+        return super().parse_args(ctx, own)
+
+
+@app.command(
+    cls=_RunCommand,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    options_metavar="[OPTIONS]",
+    short_help="Run a script with a config, in the foreground.",
+    epilog="Values are JSON where they can be: lr=0.1 amp=true sizes=[64,64] name=text. What follows -- goes to the "
+    "script untouched. The exit code is the script's.",
+)
+def run(
+    ctx: typer.Context,
+    script: Annotated[
+        Path, typer.Argument(metavar="SCRIPT [key=value …] [-- ARGS …]", help="The Python file, then its config.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: a friendly one.")] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
+    ] = None,
+    storage: StoragePath = None,
+) -> None:
+    """Run a script with a config, in the foreground: as `python SCRIPT`, with the terminal to itself."""
+    from hypertuner.cli.run import run as run_
+
+    raise typer.Exit(run_(script, ctx.args, ctx.obj, name=name, start_from=start_from, storage=_storage(storage)))
+
+
+@app.command("ls", short_help="List the runs, and what tells them apart.")
+def ls(
+    query: Annotated[
+        str | None, typer.Argument(help="Which runs, as in Python: 'val_acc > 0.9 and lr < 0.01'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="METRIC", help="Best first; also a config key, or age.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many runs.")] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Which columns, with commas: name,lr,best(val_acc),age")
+    ] = None,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """List the runs: how they ended, what differs between them, what they reached."""
+    from hypertuner.cli.ls import ls as ls_
+
+    ls_(_storage(storage), query, sort=sort, limit=limit, columns=columns, as_json=as_json)
+
+
+@app.command(short_help="Show one run, or what a model file says of itself.")
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or any model file.", autocompletion=_run_names)
+    ],
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Show one run, or what a model file says of itself (its code is never run; torch is not needed)."""
+    from hypertuner.cli.show import show as show_
+
+    show_(what, _storage(storage), as_json=as_json)
+
+
+@app.command(short_help="Tell whether checkpoints are whole, to the last bit.")
+def verify(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REF|FILE …]", help="Default: every checkpoint.", autocompletion=_run_names),
+    ] = None,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Read checkpoints whole and tell whether every bit is as it was written. Exit code 1: one is damaged."""
+    from hypertuner.cli.verify import verify as verify_
+
+    raise typer.Exit(verify_(what or [], _storage(storage), as_json=as_json))
+
+
+class Format(str, enum.Enum):
+    """What a model can be exported to."""
+
+    safetensors = "safetensors"
+    state_dict = "state_dict"
+
+
+@app.command(short_help="Write weights as a file for other programs.")
+def export(
+    what: Annotated[
+        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or a model file.", autocompletion=_run_names)
+    ],
+    to: Annotated[Format, typer.Option("--format", help="Which kind of file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write. Default: <run>.…")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    storage: StoragePath = None,
+) -> None:
+    """Write a model's weights as a file that opens without hypertuner."""
+    from hypertuner.cli.export import export as export_
+
+    export_(what, to.value, output, _storage(storage), force=force)
+
+
+@app.command(short_help="See it work: seven small nets, about a minute.")
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where it is made.")] = Path("hypertuner-demo"),
+) -> None:
+    """Train six small nets on handwritten digits, compare them, and start a seventh from the best one's weights."""
+    from hypertuner.cli.demo import demo as demo_
+
+    raise typer.Exit(demo_(folder))

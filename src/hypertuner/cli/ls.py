@@ -1,0 +1,154 @@
+"""`hypertuner ls`: the runs of a storage as a table that tells them apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypertuner.cli.terminal import (
+    Cell,
+    Column,
+    age_text,
+    count_text,
+    duration_text,
+    is_number,
+    is_terminal,
+    plain,
+    say,
+    show_json,
+    show_table,
+    since_text,
+    size_text,
+    state_cell,
+    value_text,
+)
+from hypertuner.errors import QueryError, did_you_mean
+from hypertuner.index.runs import runs
+from hypertuner.index.table import RunTable
+from hypertuner.store import Storage
+from hypertuner.store.direction import direction
+from hypertuner.store.monitor import watched_metric
+
+_SHOWN_ON_A_TERMINAL = 50
+
+
+def ls(
+    storage: Storage,
+    query: str | None,
+    *,
+    sort: str | None = None,
+    limit: int | None = None,
+    columns: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print the runs that match. Raises: QueryError."""
+    table = runs(query, storage)
+    found = len(table)
+    if sort:
+        table = table.sort(sort)
+    if limit is None and is_terminal() and not as_json:
+        limit = _SHOWN_ON_A_TERMINAL
+    table = table[:limit]
+    if as_json:
+        show_json(table.to_json())
+    elif not found:
+        say(_nothing(storage, query))
+    else:
+        hidden = show_runs(table, columns.split(",") if columns else None)
+        if hidden:
+            say(f"no room for {', '.join(hidden)} (--columns chooses, --json has all)", "dim")
+        if found > len(table):
+            say(f"{count_text(found - len(table), 'more run')} (--limit {found} shows all)", "dim")
+
+
+def _nothing(storage: Storage, query: str | None) -> str:
+    if query and any(True for _ in storage.list()):
+        return f"No run matches {query}\n  `hypertuner ls` lists all of {storage.path}."
+    return (
+        f"No runs in {storage.path} yet.\n"
+        "  hypertuner run train.py learning_rate=0.1   makes one; hypertuner demo   shows how it goes."
+    )
+
+
+def show_runs(table: RunTable, wanted: Sequence[str] | None = None) -> list[str]:
+    """Print a table of runs; the columns for which there was no room."""
+    now = time.time()
+    rows = [row.values(now) for row in table]
+    ranks = dict.fromkeys((name.strip() for name in wanted), 0) if wanted else _chosen(table)
+    if wanted:
+        _check(ranks, rows)
+    best = _best_column(table)
+    return show_table([_column(name, rank, rows, best) for name, rank in ranks.items()])
+
+
+def _best_column(table: RunTable) -> str | None:
+    """The metric that best tells these runs apart, as the query spells its best value."""
+    metrics = {name: value for row in table for name, value in row.metrics.items()}
+    watched = watched_metric(metrics, None, None)
+    return f"best({watched[0]})" if watched else None
+
+
+def _chosen(table: RunTable) -> dict[str, int]:
+    """Columns in their order, each with the rank by which it goes where there is no room."""
+    config = dict.fromkeys(key for row in table for key in row.config)
+    metrics = dict.fromkeys(name for row in table for name in row.metrics)
+    best = _best_column(table)
+    ranks = {"name": 0, "state": 0}
+    if best:
+        ranks[best] = 1
+    ranks |= {f"config.{key}" if key in ranks else key: 2 for key in table.differing()}
+    telling = sorted(metrics, key=lambda name: direction(name) is None)
+    ranks |= {f"metric.{name}" if name in config else name: 5 for name in telling if best != f"best({name})"}
+    ranks |= {"step": 4, "age": 3}
+    if any(row.parent for row in table):
+        ranks["parent"] = 3
+    if any(row.tags for row in table):
+        ranks["tags"] = 6
+    return ranks
+
+
+def _check(names: Mapping[str, int], rows: Sequence[Mapping[str, Any]]) -> None:
+    known = {name for row in rows for name in row}
+    for name in names:
+        if name not in known:
+            raise QueryError(
+                f"No run has {name!r} to show.{did_you_mean(name, sorted(known))}\n"
+                "  Columns are what a query may name: name, state, age, a config key, a metric, best(val_acc).",
+                query=name,
+                position=0,
+            )
+
+
+def _column(name: str, rank: int, rows: Sequence[Mapping[str, Any]], best: str | None) -> Column:
+    values = [row.get(name) for row in rows]
+    cells = [_cell(name, value, row) for value, row in zip(values, rows, strict=True)]
+    numbers = [value for value in values if is_number(value) and value == value]
+    if name == best and len(numbers) > 1:
+        way = direction(name.removeprefix("best(").removesuffix(")"))
+        top = min(numbers) if way == "min" else max(numbers)
+        cells = [
+            Cell(cell.text, "bold green") if value == top else cell for cell, value in zip(cells, values, strict=True)
+        ]
+    return Column(plain(name), cells, any(map(is_number, values)), rank)
+
+
+def _cell(name: str, value: Any, row: Mapping[str, Any]) -> Cell:
+    if value is None:
+        return Cell("")
+    match name:
+        case "name":
+            return Cell(f"{'★ ' if row['starred'] else ''}{plain(value)}", "bold")
+        case "state":
+            return state_cell(value)
+        case "age":
+            return Cell(age_text(value), "dim")
+        case "created":
+            return Cell(since_text(value), "dim")
+        case "duration":
+            return Cell(duration_text(value))
+        case "size":
+            return Cell(size_text(value))
+        case "tags":
+            return Cell(plain(", ".join(value)))
+    return Cell(value_text(value))

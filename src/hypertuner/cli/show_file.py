@@ -1,0 +1,156 @@
+"""What a model file says of itself: read without torch, and without running or importing anything in it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hypertuner.checkpoint.format import archive, trust
+from hypertuner.checkpoint.format.archive import Archive, Index, TensorRow
+from hypertuner.checkpoint.format.table import FORMAT, ITEM_BYTES
+from hypertuner.cli import terminal
+from hypertuner.cli.run import shown_path
+from hypertuner.cli.terminal import Cell, Column, plain, value_text
+from hypertuner.errors import ConfigError
+
+_BIGGEST = 8
+_LISTED = 12
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What `show` prints of a file, JSON-able. Raises: CorruptFileError; OSError."""
+    index = archive.inspect(path)
+    tensors = _model_tensors(index)
+    facts = {
+        "path": str(path),
+        "nbytes": path.stat().st_size,
+        "format": index.format,
+        "run": index.run,
+        "config": index.hyperparameters,
+        "metrics": index.metrics,
+        "parent": index.parent,
+        "environment": index.environment,
+        "tensors": {
+            name: {"dtype": row.dtype, "shape": list(row.shape), "kind": row.kind} for name, row in tensors.items()
+        },
+        "values": values_in(index),
+        "ties": index.ties,
+        "is_yours": _is_yours(path, index),
+        "metadata": index.extra.get("metadata"),
+        "imports": list(index.extra["globals"]) if "globals" in index.extra else None,
+    }
+    safe: dict[str, Any] = terminal.json_safe(facts)
+    return safe
+
+
+def _model_tensors(index: Index) -> dict[str, TensorRow]:
+    """The tensors of the model; of a file that has no such part, all of them."""
+    if index.state_dict:
+        return index.state_dict
+    return {
+        f"{part}.{name}" if part else name: row for part, rows in index.tensors.items() for name, row in rows.items()
+    }
+
+
+def values_in(index: Index) -> int:
+    """How many numbers its parameters and buffers have; a tied tensor counts once."""
+    tied = {name for group in index.ties for name in group[1:]}
+    return sum(math.prod(row.shape) for name, row in _model_tensors(index).items() if name not in tied)
+
+
+def _is_yours(path: Path, index: Index) -> bool | None:
+    """Whether it carries this user's mark; None for another program's file, or when the key cannot be read."""
+    if index.format != FORMAT:
+        return None
+    with Archive.open(path) as opened:
+        try:
+            return opened.mark is not None and opened.is_marked_by(trust.user_key())
+        except ConfigError:
+            return None
+
+
+def show_file(path: Path) -> None:
+    """Print what a file says of itself. Raises: CorruptFileError; OSError."""
+    index = archive.inspect(path)
+    terminal.show_parts((shown_path(path), "bold"), (f"  {plain(index.format)}", ""))
+    run, made = index.run, index.environment
+    framework = made.get("framework") or {}
+    step = f"step {run['step']}" if run.get("step") is not None else ""
+    git = made.get("git") or {}
+    terminal.show_facts(
+        [
+            ("run", ", ".join(filter(None, [plain(run.get("name") or ""), step]))),
+            ("saved", run.get("saved_at")),
+            ("from", (index.parent or {}).get("reference") if isinstance(index.parent, dict) else None),
+            ("made by", _made_by(made)),
+            ("with", _with(made, framework)),
+            ("git", " ".join(str(git[key]) for key in ("branch", "commit") if git.get(key))),
+            ("trust", _trust_text(_is_yours(path, index), index)),
+            ("size", terminal.size_text(path.stat().st_size)),
+        ]
+    )
+    for title, values in (("config", index.hyperparameters), ("metrics", index.metrics)):
+        if values:
+            terminal.show_title(title)
+            terminal.show_facts([(name, value_text(value)) for name, value in values.items()])
+    _show_imports(index)
+    _show_tensors(index)
+
+
+def _made_by(made: dict[str, Any]) -> str:
+    if not made.get("user") and not made.get("host"):
+        return ""
+    return f"{made.get('user') or 'somebody'} on {made.get('host') or 'another host'}"
+
+
+def _with(made: dict[str, Any], framework: dict[str, Any]) -> str:
+    parts = [f"Python {made['python']}"] if made.get("python") else []
+    if framework.get("name"):
+        parts.append(f"{framework['name']} {framework.get('version', '')}".strip())
+    return ", ".join([*parts, *map(str, made.get("device") or [])])
+
+
+def _trust_text(is_yours: bool | None, index: Index) -> str:
+    if is_yours is None:
+        return ""
+    if is_yours:
+        return "yours: hypertuner.load() gives the model object"
+    return "not marked as yours: its weights load, the code of its model object does not run without trust=True"
+
+
+def _show_imports(index: Index) -> None:
+    names = index.extra.get("globals")
+    if not names:
+        return
+    terminal.show_title("unpickling it would import (nothing of it was run)")
+    for name in list(names)[:_LISTED]:
+        terminal.show_line(f"  {plain(name)}")
+    if len(names) > _LISTED:
+        terminal.show_line(f"  … and {len(names) - _LISTED} more (--json has all)", "dim")
+
+
+def _show_tensors(index: Index) -> None:
+    tensors = _model_tensors(index)
+    bytes_of = {name: math.prod(row.shape) * ITEM_BYTES.get(row.dtype, 0) for name, row in tensors.items()}
+    tied = {name for group in index.ties for name in group[1:]}
+    total = sum(size for name, size in bytes_of.items() if name not in tied)
+    terminal.show_title(
+        f"{terminal.count_text(len(tensors), 'tensor')}, {terminal.count_text(values_in(index), 'value')}, "
+        f"{terminal.size_text(total)}"
+    )
+    if not tensors:
+        return
+    biggest = sorted(tensors, key=lambda name: -bytes_of[name])[:_BIGGEST]
+    terminal.show_table(
+        [
+            Column("tensor", [Cell(plain(name)) for name in biggest]),
+            Column("shape", [Cell("×".join(map(str, tensors[name].shape)) or "scalar") for name in biggest]),
+            Column("dtype", [Cell(plain(tensors[name].dtype)) for name in biggest]),
+            Column("size", [Cell(terminal.size_text(bytes_of[name])) for name in biggest], is_number=True),
+        ]
+    )
+    if len(tensors) > len(biggest):
+        terminal.show_line(f"… and {len(tensors) - len(biggest)} smaller (--json has all)", "dim")
+    for group in index.ties[:_LISTED]:
+        terminal.show_line(f"tied: {' = '.join(map(plain, group))}")
