@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import xxhash
 
-from hypertuner import __version__, files, settings
+from hypertuner import files, settings
 from hypertuner.errors import StorageFullError
 from hypertuner.index.row import RunRow
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 # Raise it when what an entry holds or means changes: entries of another number are not read.
 _FORMAT = 1
-_VERSION = zlib.crc32(repr((_FORMAT, __version__, [entry.name for entry in fields(RunRow)])).encode()) & 0x7FFFFFFF
+_VERSION = zlib.crc32(repr((_FORMAT, [entry.name for entry in fields(RunRow)])).encode()) & 0x7FFFFFFF
 _PATIENCE_S = 0.5
 _ENDING = ".sqlite"
 # What passes, or is no fault of the file's: it stays. Anything else SQLite says means that it is damaged.
