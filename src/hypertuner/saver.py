@@ -15,7 +15,7 @@ from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
-from hypertuner.errors import CheckpointError, ConfigError
+from hypertuner.errors import CheckpointError, ConfigError, MismatchError
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
 from hypertuner.store.active import ActiveRun, PendingParent
@@ -238,10 +238,20 @@ def start_from_parent(
     """Put the parent's weights into a model, write parent.json, and say what was kept."""
     with Archive.open(parent.file) as archive:
         trusted = _is_own(archive)
-        report = adapter.fill(model, archive, strict=False, trusted=trusted)
+        saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
+        try:
+            report = adapter.fill(model, archive, strict=False, trusted=trusted)
+        except MismatchError as error:
+            if not isinstance(error.report, LoadReport):
+                raise
+            raise MismatchError(
+                f"The weights of {parent.parent.reference} do not fit this model, so the run cannot start from them: "
+                f"{error.report.explained(saved_config, active.config())}\n"
+                "  Change the config back, or start without them. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                report=error.report,
+            ) from None
         if ema is not None:
             adapter.fill(ema, archive, strict=False, trusted=trusted)
-        saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
     adapter.guard(active, model, report)
     attempt = active.attempt()
     loaded = records.ParentLoaded(
