@@ -72,14 +72,17 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 
 class _Counted(io.FileIO):
-    """An unbuffered file whose writes are counted and complete."""
+    """An unbuffered file whose writes are counted and complete; `target` is what an error names."""
+
+    target: Path
 
     def write(self, data: object) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]  # io declares a wider type than it accepts
         done = 0
-        while done < len(view):
-            _do("write", str(self.name))
-            done += super().write(view[done:]) or 0
+        with full_disk_named(self.target):
+            while done < len(view):
+                _do("write", str(self.name))
+                done += super().write(view[done:]) or 0
         return done
 
     def truncate(self, size: int | None = None) -> int:
@@ -104,7 +107,7 @@ class Draft:
             _do("open", self._path)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         self.file = _Counted(descriptor, "r+", closefd=True)
-        self.file.name = str(self._path)
+        self.file.name, self.file.target = str(self._path), self.target
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -157,14 +160,14 @@ _UMASK = _read_umask()
 
 def put_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file that must not exist yet, atomically and durably. FileExistsError if it does."""
-    with Draft(path, mode=mode) as draft, full_disk_named(path):
+    with Draft(path, mode=mode) as draft:
         draft.file.write(data)
         draft.commit_new()
 
 
 def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file, in the place of an old one if there is one, atomically and durably."""
-    with Draft(path, mode=mode) as draft, full_disk_named(path):
+    with Draft(path, mode=mode) as draft:
         draft.file.write(data)
         draft.commit_replace()
 

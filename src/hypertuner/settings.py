@@ -99,3 +99,15 @@ def config_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "hypertuner"
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hypertuner"
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made again: HYPERTUNER_CACHE, else the platform's usual place.
+
+    Raises: RuntimeError where the user has no home folder.
+    """
+    if place := os.environ.get("HYPERTUNER_CACHE"):
+        return Path(place)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "hypertuner" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hypertuner"

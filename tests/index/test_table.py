@@ -413,3 +413,18 @@ def test_pandas_and_polars_are_imported_only_when_asked():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert shown.stdout.strip() == "[]"
+
+
+def test_text_and_switches_that_a_script_logs_are_shown_beside_numbers():
+    table = RunTable(
+        [
+            RunRow("fox", "finished", metrics={"phase": "warm-up", "acc": 0.5, "done": True}),
+            RunRow("owl", "finished", metrics={"phase": "main", "acc": None, "done": False}),
+            RunRow("elk", "finished", metrics={"acc": "broken"}),
+            RunRow("cat", "finished", metrics={"acc": 0.4}),
+        ]
+    )
+    assert "warm-up" in repr(table)
+    assert "<b>0.5</b>" in table._repr_html_()
+    assert table.to_json()[0]["metrics"] == {"phase": "warm-up", "acc": 0.5, "done": True}
+    assert names(table.filter("phase == 'main'")) == ["owl"]

@@ -1,15 +1,20 @@
-"""The runs of a storage as a table, read from their folders."""
+"""The runs of a storage as a table: read from their folders, or from the index where that is as true."""
 
 from __future__ import annotations
 
-import time
+from typing import TYPE_CHECKING
 
 from hypertuner.errors import StorageError
+from hypertuner.index import facts
 from hypertuner.index.query import Query
-from hypertuner.index.table import RunRow, RunTable
-from hypertuner.store import Run, RunState, Storage, metrics, records
-from hypertuner.store.direction import direction
+from hypertuner.index.row import RunRow
+from hypertuner.index.table import RunTable
+from hypertuner.store import Run, RunState, Storage
+from hypertuner.store.run import is_run_folder
 from hypertuner.store.said import say
+
+if TYPE_CHECKING:
+    from hypertuner.index.database import Database
 
 
 def runs(query: str | None = None, storage: Storage | str | None = None) -> RunTable:
@@ -20,59 +25,52 @@ def runs(query: str | None = None, storage: Storage | str | None = None) -> RunT
     """
     asked = Query(query) if query else None
     place = storage if isinstance(storage, Storage) else Storage(storage)
-    rows = []
-    for run in place.list():
-        try:
-            rows.append(read_row(run))
-        except StorageError as error:
-            say(str(error))
-            rows.append(RunRow(name=run.name, state=str(RunState.unknown), note=str(error)))
-    table = RunTable(sorted(rows, key=lambda row: (-row.created, row.name)))
+    table = RunTable(sorted(read_rows(place, _index_of(place)), key=lambda row: (-row.created, row.name)))
     return table.filter(asked) if asked is not None else table
 
 
 def read_row(run: Run) -> RunRow:
     """One run as the table shows it. CorruptFileError when one of its files is damaged."""
-    summary = metrics.summarise(run.logged())
-    notes = run.notes()
-    record = run.record()
-    best = {}
-    for name, value in summary.highest.items():
-        if (way := direction(name)) is not None:
-            best[name] = value if way == "max" else summary.lowest[name]
-    return RunRow(
-        name=run.name,
-        state=str(run.state()),
-        config=run.effective_config(),
-        metrics=summary.last,
-        best=best,
-        tags=notes.tags,
-        created=run.created(),
-        duration_s=_duration(run, summary),
-        step=summary.step,
-        checkpoints=len(run.checkpoints()) or int(run.layout.model.exists()),
-        nbytes=run.size_bytes(),
-        parent=record.parent.reference if record is not None and record.parent is not None else None,
-        script=record.script if record is not None else None,
-        note=notes.note,
-        starred=notes.starred,
-        first=summary.first,
-        lowest=summary.lowest,
-        highest=summary.highest,
-    )
+    return facts.read_facts(run).complete()
 
 
-def _duration(run: Run, summary: metrics.Summary) -> float | None:
-    """Seconds from the start of the newest attempt to its end, or to what it wrote last."""
-    attempt = run.newest_attempt()
-    started = records.seconds(attempt.started.started_at) if attempt and attempt.started else None
-    if attempt is None or started is None:
+def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
+    """All runs, by name. An `index` saves reading the ones that did not change, and is brought up to date.
+
+    A run whose files cannot be read is said, and listed with that as its note.
+    """
+    known = index.read() if index is not None else {}
+    rows: list[RunRow] = []
+    changed: dict[str, bytes] = {}
+    for name in storage.folder_names():
+        folder = str(storage.path / name)
+        before = None
+        if (entry := known.pop(name, None)) is not None:
+            before, signature = facts.decode(entry)
+            if signature is not None and signature.holds(folder):
+                rows.append(before.complete())
+                continue
+        run = Run(storage.path / name)
+        if not is_run_folder(run.folder):
+            continue
+        signature = facts.signature_of(folder) if index is not None else None
+        try:
+            found = facts.read_facts(run, before)
+        except (StorageError, OSError) as error:
+            say(str(error))
+            rows.append(RunRow(name=name, state=str(RunState.unknown), note=str(error)))
+            continue
+        rows.append(found.complete())
+        if (data := facts.encode(found, signature)) is not None:
+            changed[name] = data
+    if index is not None:
+        index.write(changed, gone=known)
+    return rows
+
+
+def _index_of(storage: Storage) -> Database | None:
+    try:
+        from hypertuner.index.database import Database
+    except ImportError:  # a Python that was built without SQLite
         return None
-    ended = attempt.exit()
-    if ended is not None:
-        until = records.seconds(ended.ended_at)
-    elif attempt.state() == RunState.running:
-        until = time.time()
-    else:
-        until = summary.time
-    return None if until is None else max(0.0, until - started)
+    return Database(storage.path)

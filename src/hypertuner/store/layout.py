@@ -26,6 +26,9 @@ GITIGNORE = ".gitignore"
 TRASH = ".trash"
 CONFIG = "config.json"
 
+WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
+"""Folders of a run whose files never change once they have their name."""
+
 _CHECKPOINT = re.compile(r"step-(\d{8,})(?:\.(\d+))?\.pt")
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
+import xxhash
 
 Value = float | int | str | bool | None
 
@@ -63,7 +65,9 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
 def _decode(line: bytes) -> Record | None:
     try:
         raw = orjson.loads(line)
-        values = raw["values"]
+        values: Any = raw["values"]
+        if not isinstance(values, dict):
+            return None
         for name, text in raw.get("nonfinite", {}).items():
             values[name] = float(text)
         return Record(int(raw["step"]), float(raw["time"]), values)
@@ -82,7 +86,7 @@ def read_old_records(path: Path) -> Iterator[Record]:
             for number, row in enumerate(csv.DictReader(file)):
                 frame = _number(row.pop("frame", None))
                 values = {name: _number(text) for name, text in row.items() if name is not None and text is not None}
-                if isinstance(frame, (int, float)) and not isinstance(frame, bool):
+                if isinstance(frame, (int, float)) and math.isfinite(frame):
                     is_time = frame > 1e9 or frame != int(frame)
                     yield Record(number if is_time else int(frame), frame if is_time else written, values)
                 else:
@@ -113,20 +117,67 @@ class Summary:
     step: int | None
     time: float | None
 
+    def add(self, record: Record) -> None:
+        """Take one more record in; NaN counts as a last value, never as an extreme."""
+        self.step, self.time = record.step, record.time
+        for name, value in record.values.items():
+            kind = type(value)
+            if kind is dict:
+                continue
+            if name not in self.first:
+                self.first[name] = value
+            self.last[name] = value
+            if (kind is float or kind is int) and value == value:
+                if name not in self.lowest:
+                    self.lowest[name] = self.highest[name] = value
+                elif value < self.lowest[name]:
+                    self.lowest[name] = value
+                elif value > self.highest[name]:
+                    self.highest[name] = value
+
 
 def summarise(records: Iterable[Record]) -> Summary:
-    """The summary of records in the order they were written; NaN counts as a last value, never as an extreme."""
+    """The summary of records in the order they were written."""
     found = Summary({}, {}, {}, {}, None, None)
     for record in records:
-        found.step, found.time = record.step, record.time
-        for name, value in record.values.items():
-            if isinstance(value, dict):
-                continue
-            found.first.setdefault(name, value)
-            found.last[name] = value
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
-                if value < found.lowest.get(name, math.inf) or name not in found.lowest:
-                    found.lowest[name] = value
-                if value > found.highest.get(name, -math.inf) or name not in found.highest:
-                    found.highest[name] = value
+        found.add(record)
     return found
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a metrics file was read: up to the end of a line, and what tells that it is the same file still."""
+
+    bytes: int
+    inode: int
+    tail: str
+    """Hash of what lies just before the position."""
+
+
+_TAIL_BYTES = 1024
+
+
+def summarise_on(path: Path, known: tuple[Summary, Position] | None) -> tuple[Summary, Position]:
+    """The summary of a metrics file; only what was appended since `known` (which may change) is read.
+
+    Raises: FileNotFoundError.
+    """
+    with path.open("rb") as file:
+        inode = os.fstat(file.fileno()).st_ino
+        found, position = Summary({}, {}, {}, {}, None, None), 0
+        if known is not None and known[1].inode == inode and known[1].tail == _tail(file, known[1].bytes):
+            found, position = known[0], known[1].bytes
+        file.seek(position)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            position += len(line)
+            if (record := _decode(line)) is not None:
+                found.add(record)
+        return found, Position(position, inode, _tail(file, position))
+
+
+def _tail(file: BinaryIO, position: int) -> str:
+    begin = max(position - _TAIL_BYTES, 0)
+    file.seek(begin)
+    return xxhash.xxh3_64_hexdigest(file.read(position - begin))

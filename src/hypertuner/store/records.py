@@ -7,11 +7,13 @@ CorruptFileError that names it.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -127,7 +129,7 @@ def seconds(moment: str | None) -> float | None:
     """A record's time as seconds since 1970, or None when it is not a time."""
     try:
         return datetime.fromisoformat((moment or "").replace("Z", "+00:00")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -167,11 +169,18 @@ def read(kind: type[T], path: Path) -> T | None:
     try:
         return from_dict(kind, values)
     except TypeError as error:
-        raise CorruptFileError(f"{path} is not a complete {path.name}: {error}.", path=path) from error
+        raise CorruptFileError(
+            f"{path} is not a {path.name} that can be understood: {error}.\n  Restore it from a copy, or remove it.",
+            path=path,
+        ) from error
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A record from a JSON object, ignoring keys it does not know. TypeError when a needed one is missing."""
+    """A record from a JSON object, ignoring keys it does not know.
+
+    Raises: TypeError when a needed one is missing, or one has a value of another type.
+    """
+    allowed = _types(kind)  # type: ignore[arg-type]  # mypy takes no type[T] for hashable
     known: dict[str, Any] = {}
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
         if entry.name in values:
@@ -180,5 +189,26 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
                 value = tuple(value)
             elif entry.name == "parent" and isinstance(value, Mapping):
                 value = from_dict(Parent, value)
+            if not isinstance(value, allowed[entry.name]):
+                raise TypeError(f"{entry.name!r} is {_shown(value)}")
+            # The tuples of all records hold text.
+            if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+                raise TypeError(f"{entry.name!r} holds something that is not text")
             known[entry.name] = value
     return kind(**known)
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, tuple[type, ...]]:
+    """The types that the value of each field may have."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        plain = tuple(get_origin(option) or option for option in options)
+        found[name] = (*plain, int) if float in plain else plain
+    return found
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

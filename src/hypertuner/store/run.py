@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any
 from hypertuner import files
 from hypertuner.store import layout, metrics, records
 from hypertuner.store.process import ProcessIdentity
+
+# As we write them: int() would give "01", or a 1 in another script, the place of "1".
+_NUMBER = re.compile("[1-9][0-9]*")
 
 
 class RunState(str, enum.Enum):
@@ -54,6 +59,7 @@ class Attempt:
     def __init__(self, folder: Path) -> None:
         self.number = int(folder.name)
         self.layout = layout.AttemptLayout(folder)
+        self._exit: records.Exit | None = None
 
     @functools.cached_property
     def started(self) -> records.Started | None:
@@ -62,7 +68,18 @@ class Attempt:
 
     def exit(self) -> records.Exit | None:
         """exit.json; None while the attempt runs, or when it never said goodbye."""
-        return records.read(records.Exit, self.layout.exit)
+        # Written once: what was read stays true.
+        if self._exit is None:
+            self._exit = records.read(records.Exit, self.layout.exit)
+        return self._exit
+
+    def owner(self) -> ProcessIdentity | None:
+        """The process that must be asked whether the attempt runs; None when its files tell how it is."""
+        if self.exit() is not None or (started := self.started) is None:
+            return None
+        return ProcessIdentity(
+            started.host, started.boot_id, started.pid_namespace, started.pid, started.process_started
+        )
 
     def state(self) -> RunState:
         """finished, failed, stopped or pruned as written; else running, crashed or unknown, as found."""
@@ -71,20 +88,16 @@ class Attempt:
                 return RunState(ended.state)
             except ValueError:
                 return RunState.unknown
-        if (started := self.started) is None:
-            return RunState.draft
-        owner = ProcessIdentity(
-            started.host, started.boot_id, started.pid_namespace, started.pid, started.process_started
-        )
-        return {True: RunState.running, False: RunState.crashed, None: RunState.unknown}[owner.is_alive()]
+        owner = self.owner()
+        return RunState.draft if owner is None else living_state(owner)
 
     def checkpoints(self) -> list[CheckpointFile]:
         """Its checkpoints, in the order of (step, repeat)."""
         found = []
-        if self.layout.checkpoints.is_dir():
-            for path in self.layout.checkpoints.iterdir():
-                if (step := layout.checkpoint_step(path)) is not None:
-                    found.append(CheckpointFile(path, self.number, *step))
+        for name in _names_in(self.layout.checkpoints):
+            path = self.layout.checkpoints / name
+            if (step := layout.checkpoint_step(path)) is not None:
+                found.append(CheckpointFile(path, self.number, *step))
         return sorted(found, key=lambda file: (file.step, file.repeat))
 
     def logged(self) -> Iterator[metrics.Record]:
@@ -140,10 +153,8 @@ class Run:
 
     def attempts(self) -> list[Attempt]:
         """Its attempts that were claimed, 1 first."""
-        if not self.layout.attempts.is_dir():
-            return []
-        folders = [path for path in self.layout.attempts.iterdir() if path.name.isdecimal()]
-        attempts = [Attempt(path) for path in sorted(folders, key=lambda path: int(path.name))]
+        numbers = sorted(int(name) for name in _names_in(self.layout.attempts) if _NUMBER.fullmatch(name))
+        attempts = [Attempt(self.layout.attempts / str(number)) for number in numbers]
         return [attempt for attempt in attempts if attempt.layout.started.exists()]
 
     def newest_attempt(self) -> Attempt | None:
@@ -168,10 +179,13 @@ class Run:
 
     def logged(self) -> Iterator[metrics.Record]:
         """What it logged: of the newest attempt that logged anything; of an old folder, the rows of logs.csv."""
-        for attempt in reversed(self.attempts()):
-            if attempt.layout.metrics.exists():
-                return attempt.logged()
-        return metrics.read_old_records(self.layout.old_metrics)
+        path = self.metrics_file()
+        return metrics.read_old_records(self.layout.old_metrics) if path is None else metrics.read_records(path)
+
+    def metrics_file(self) -> Path | None:
+        """metrics.jsonl of the newest attempt that logged anything; None when none did."""
+        logged = (attempt.layout.metrics for attempt in reversed(self.attempts()))
+        return next((path for path in logged if path.exists()), None)
 
     def checkpoints(self) -> list[CheckpointFile]:
         """All its checkpoints, in the order they were made: by attempt, step, repeat."""
@@ -206,15 +220,48 @@ class Run:
         """Bytes of all its files on the disk; a file with two names counts once."""
         seen: set[tuple[int, int]] = set()
         total = 0
-        for path in self.folder.rglob("*"):
-            try:
-                status = path.lstat()
-            except OSError:
-                continue
-            if (key := (status.st_dev, status.st_ino)) not in seen:
-                seen.add(key)
-                total += status.st_size
+        for place, folders, names in os.walk(self.folder):
+            for name in (*folders, *names):
+                try:
+                    status = os.lstat(f"{place}{os.sep}{name}")
+                except OSError:
+                    continue
+                if (key := (status.st_dev, status.st_ino)) not in seen:
+                    seen.add(key)
+                    total += status.st_size
         return total
+
+
+class Glance(Run):
+    """A run at one moment: the files that several answers need are read once, and the answers agree."""
+
+    @functools.cached_property
+    def _attempts(self) -> list[Attempt]:
+        return super().attempts()
+
+    def attempts(self) -> list[Attempt]:
+        """Its attempts that were claimed at that moment, 1 first."""
+        return self._attempts
+
+    @functools.cached_property
+    def _record(self) -> records.RunRecord | None:
+        return super().record()
+
+    def record(self) -> records.RunRecord | None:
+        """run.json at that moment."""
+        return self._record
+
+
+def living_state(owner: ProcessIdentity) -> RunState:
+    """The state of an attempt without exit.json, by the process that owns it: running, crashed or unknown."""
+    return {True: RunState.running, False: RunState.crashed, None: RunState.unknown}[owner.is_alive()]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def is_run_folder(folder: Path) -> bool:

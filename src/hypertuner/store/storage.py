@@ -36,7 +36,7 @@ class Storage:
         Raises: ConfigError for a name that cannot be; RunExistsError for one that is taken, also when only
         the case of its letters differs.
         """
-        taken = {run.casefold() for run in self._names()}
+        taken = {run.casefold() for run in self.folder_names()}
         while True:
             chosen = names.friendly_name(taken) if name is None else names.check_name(name)
             if chosen.casefold() in taken:
@@ -57,7 +57,7 @@ class Storage:
         return run
 
     def _taken(self, name: str) -> RunExistsError:
-        twin = next((other for other in self._names() if other.casefold() == name.casefold()), name)
+        twin = next((other for other in self.folder_names() if other.casefold() == name.casefold()), name)
         same = "" if twin == name else f" (as {twin!r}: case does not tell runs apart)"
         return RunExistsError(
             f"A run called {name!r} is in {self.path} already{same}.\n  Choose another name, or leave it out.",
@@ -80,7 +80,7 @@ class Storage:
 
     def list(self) -> Iterator[Run]:
         """All runs, by name."""
-        for name in self._names():
+        for name in self.folder_names():
             run = Run(self.path / name)
             if is_run_folder(run.folder):
                 yield run
@@ -95,10 +95,12 @@ class Storage:
         files.move(run.folder, target)
         return target
 
-    def _names(self) -> tuple[str, ...]:
-        if not self.path.is_dir():
+    def folder_names(self) -> tuple[str, ...]:
+        """What lies in it and may be a run, by name; () when there is no such folder."""
+        try:
+            return tuple(sorted(path.name for path in self.path.iterdir() if not path.name.startswith(".")))
+        except (FileNotFoundError, NotADirectoryError):
             return ()
-        return tuple(sorted(path.name for path in self.path.iterdir() if not path.name.startswith(".")))
 
     def _make(self) -> None:
         files.make_folder(self.path)

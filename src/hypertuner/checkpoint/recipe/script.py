@@ -23,10 +23,9 @@ from hypertuner.checkpoint.recipe.outline import (
     Closure,
     Outline,
     Statement,
-    calls_in,
-    root_name,
     stored_names,
 )
+from hypertuner.checkpoint.recipe.reads import calls_in, root_name
 
 PREFIX = "hypertuner_rebuilt_"  # of the names of all rebuilt modules
 _NEVER_CALLED = frozenset({"open", "input", "exec", "eval", "compile", "breakpoint", "exit", "quit", "__import__"})

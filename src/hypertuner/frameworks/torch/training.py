@@ -39,7 +39,12 @@ def capture(parts: Mapping[str, Any], model: modules.Model) -> tuple[dict[str, A
 
 
 def restore(
-    parts: Mapping[str, Any], model: modules.Model, saved: Mapping[str, Any], odd: Mapping[str, Any] | None, *, fork: bool
+    parts: Mapping[str, Any],
+    model: modules.Model,
+    saved: Mapping[str, Any],
+    odd: Mapping[str, Any] | None,
+    *,
+    fork: bool,
 ) -> tuple[list[str], list[str]]:
     """Put a checkpoint's training state into `parts`; (what was restored, what was not and why).
 
@@ -69,7 +74,9 @@ def restore(
             else:
                 _load(name, part, state)
         except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
-            raise MismatchError(f"The {name} state of the checkpoint does not fit this {type(part).__name__}: {error}") from error
+            raise MismatchError(
+                f"The {name} state of the checkpoint does not fit this {type(part).__name__}: {error}"
+            ) from error
         done.append(name)
     for name in saved.get("kinds", {}):
         if name not in dict(_named(parts)):
@@ -155,7 +162,11 @@ def _fork_optimizer(
         return [f"{name}: its state is that of {saved['kinds'].get(name)}, this is {type(optimizer).__name__}"]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     saved_names = [parameter for group in saved["names"].get(name, []) for parameter in group]
-    by_name = {key: state["state"][number] for key, number in zip(saved_names, numbers, strict=False) if number in state["state"]}
+    by_name = {
+        key: state["state"][number]
+        for key, number in zip(saved_names, numbers, strict=False)
+        if number in state["state"]
+    }
     own = optimizer.state_dict()
     names = _parameter_names(model)
     kept: dict[int, Any] = {}

@@ -1,0 +1,121 @@
+"""The index: what was read of the runs of one storage, in a SQLite file in the user's cache folder.
+
+Disposable. It is never needed and never believed: an entry counts only while the signature in it holds, and an index
+that is missing, damaged, locked, of another version or on a full disk is as good as none. Each entry carries a
+checksum, as SQLite itself does not notice a flipped bit. One file per storage, never inside it; none is kept open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import xxhash
+
+from hypertuner import files, settings
+from hypertuner.errors import StorageFullError
+from hypertuner.index.row import RunRow
+
+T = TypeVar("T")
+
+# Raise it when what an entry holds or means changes: entries of another number are not read.
+_FORMAT = 1
+_VERSION = zlib.crc32(repr((_FORMAT, [entry.name for entry in fields(RunRow)])).encode()) & 0x7FFFFFFF
+_PATIENCE_S = 0.5
+_ENDING = ".sqlite"
+# What passes, or is no fault of the file's: it stays. Anything else SQLite says means that it is damaged.
+_PASSING = re.compile("locked|busy|full|readonly|unable to open|interrupted|memory", re.IGNORECASE)
+
+
+class Database:
+    """The index of one storage. No method raises for what is wrong with the file, or with its place."""
+
+    def __init__(self, storage: Path) -> None:
+        self._storage = os.fsencode(storage.absolute())
+
+    def read(self) -> dict[str, bytes]:
+        """The entry of each run; {} when there is no index that can be read."""
+        return self._forgive(self._read, {})
+
+    def write(self, entries: Mapping[str, bytes], gone: Collection[str] = ()) -> None:
+        """Put these entries in the place of the old ones, and drop those of runs that are gone."""
+        if (entries or gone) and not settings.is_off():
+            self._forgive(lambda: self._write(entries, gone), None)
+
+    def _forgive(self, ask: Callable[[], T], nothing: T) -> T:
+        try:
+            return ask()
+        except (sqlite3.Error, TypeError, UnicodeError) as error:
+            if not _PASSING.search(str(error)):
+                with contextlib.suppress(OSError):
+                    files.remove(self._path())
+        except (OSError, RuntimeError, StorageFullError):  # no home folder, no right to it, no room
+            pass
+        return nothing
+
+    def _path(self) -> Path:
+        name = f"{xxhash.xxh3_128_hexdigest(self._storage)}{_ENDING}"
+        return settings.cache_folder().absolute() / "index" / name
+
+    def _read(self) -> dict[str, bytes]:
+        path = self._path()
+        if not path.exists():
+            return {}
+        with _open(path, "ro") as connection:
+            if _version_of(connection) != _VERSION:
+                return {}
+            entries = connection.execute("SELECT name, checksum, entry FROM runs").fetchall()
+        return {name: entry for name, checksum, entry in entries if checksum == _checksum(name, entry)}
+
+    def _write(self, entries: Mapping[str, bytes], gone: Collection[str]) -> None:
+        path = self._path()
+        if not path.exists():
+            files.make_folder(path.parent, mode=0o700)
+            _sweep(path.parent)
+        with _open(path, "rwc") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version_of(connection) != _VERSION:
+                connection.execute("DROP TABLE IF EXISTS runs")
+                connection.execute("DROP TABLE IF EXISTS storage")
+                connection.execute("CREATE TABLE runs (name TEXT PRIMARY KEY, checksum BLOB, entry BLOB)")
+                connection.execute("CREATE TABLE storage (path BLOB)")
+                connection.execute("INSERT INTO storage VALUES (?)", (self._storage,))
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.executemany(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?)",
+                [(name, _checksum(name, entry), entry) for name, entry in entries.items()],
+            )
+            connection.executemany("DELETE FROM runs WHERE name = ?", [(name,) for name in gone])
+            connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _open(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S, isolation_level=None)
+    with contextlib.closing(connection):
+        yield connection
+
+
+def _version_of(connection: sqlite3.Connection) -> object:
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _checksum(name: str, entry: bytes) -> bytes:
+    return xxhash.xxh3_64_digest(name.encode() + b"\0" + entry)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the indexes of storages that are no more. Done when a new one is made, so they never pile up."""
+    for path in folder.glob(f"*{_ENDING}"):
+        with contextlib.suppress(sqlite3.Error, OSError, TypeError):
+            with _open(path, "ro") as connection:
+                found = connection.execute("SELECT path FROM storage").fetchone()
+            if found is not None and not Path(os.fsdecode(found[0])).exists():
+                files.remove(path)

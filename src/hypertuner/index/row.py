@@ -1,0 +1,160 @@
+"""One run as a table shows it, as a query sees it, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypertuner.index.query import FACTS
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run as the table shows it.
+
+    `metrics` holds the last logged values, `first` the first ones, `lowest` and `highest` the extremes over all steps,
+    `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
+    of `config` that tells this run from the others of the table it was taken from.
+    """
+
+    name: str
+    state: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    best: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    created: float = 0.0
+    duration_s: float | None = None
+    step: int | None = None
+    checkpoints: int = 0
+    nbytes: int = 0
+    parent: str | None = None
+    script: str | None = None
+    note: str = ""
+    starred: bool = False
+    first: Mapping[str, Any] = field(default_factory=dict)
+    lowest: Mapping[str, Any] = field(default_factory=dict)
+    highest: Mapping[str, Any] = field(default_factory=dict)
+    differs: Mapping[str, Any] = field(default_factory=dict)
+
+    def values(self, now: float | None = None) -> Mapping[str, Any]:
+        """What a query sees of this run, by the names of `hypertuner.index.query`; `now` is what `age` counts to."""
+        return _Values(self, time.time() if now is None else now)
+
+
+_FACTS: dict[str, Callable[[RunRow, float], Any]] = {
+    "name": lambda row, now: row.name,
+    "state": lambda row, now: row.state,
+    "tags": lambda row, now: list(row.tags),
+    "created": lambda row, now: row.created,
+    "age": lambda row, now: now - row.created,
+    "duration": lambda row, now: row.duration_s,
+    "step": lambda row, now: row.step,
+    "checkpoints": lambda row, now: row.checkpoints,
+    "size": lambda row, now: row.nbytes,
+    "parent": lambda row, now: row.parent,
+    "script": lambda row, now: row.script,
+    "note": lambda row, now: row.note,
+    "starred": lambda row, now: row.starred,
+}
+# Python's dicts keep their order, so this is also that of the columns. An age is true only when it is asked.
+FACT_COLUMNS = tuple(name for name in _FACTS if name != "age")
+
+
+class _Values(Mapping[str, Any]):
+    """A row by the names of the query language: a fact, else a config key, else a metric; computed when asked."""
+
+    def __init__(self, row: RunRow, now: float) -> None:
+        self._row = row
+        self._now = now
+        self._over_steps = {
+            "min": row.lowest,
+            "max": row.highest,
+            "first": row.first,
+            "last": row.metrics,
+            "best": row.best,
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        row = self._row
+        if fact := _FACTS.get(name):
+            return fact(row, self._now)
+        if name in row.config:
+            return row.config[name]
+        if name in row.metrics:
+            return row.metrics[name]
+        if name.startswith("config."):
+            return row.config[name.removeprefix("config.")]
+        if name.startswith("metric."):
+            return row.metrics[name.removeprefix("metric.")]
+        function, opened, metric = name.partition("(")
+        if not opened or not metric.endswith(")"):
+            raise KeyError(name)
+        return self._over_steps[function][metric[:-1]]
+
+    def __iter__(self) -> Iterator[str]:
+        row = self._row
+        yield from dict.fromkeys([*_FACTS, *row.config, *row.metrics])
+        yield from (f"config.{key}" for key in row.config)
+        yield from (f"metric.{key}" for key in row.metrics)
+        yield from (f"{function}({key})" for function, values in self._over_steps.items() for key in values)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def config_column(key: str) -> str:
+    """The name by which a query asks for a config key."""
+    return f"config.{key}" if key in FACTS else key
+
+
+def metric_column(key: str, config: Collection[str]) -> str:
+    """The name by which a query asks for a metric, where runs have these config keys."""
+    return f"metric.{key}" if key in FACTS or key in config else key
+
+
+def keys_of(rows: Iterable[RunRow]) -> tuple[dict[str, None], dict[str, None]]:
+    """Config keys and metrics of these runs, each once, in the order in which they come."""
+    config: dict[str, None] = {}
+    metrics: dict[str, None] = {}
+    for row in rows:
+        config.update(dict.fromkeys(row.config))
+        metrics.update(dict.fromkeys(row.metrics))
+    return config, metrics
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, which neither True nor False is."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_nonfinite(value: Any) -> bool:
+    """Whether it is NaN or infinite, which JSON cannot hold."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def text_of(value: Any) -> str:
+    """A value in a cell or a sort key: text as it is, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def as_json(row: RunRow) -> dict[str, Any]:
+    """A JSON-able dict of a row; NaN and infinity are null in `metrics` and spelled in `nonfinite`."""
+    made = {name: _plain(getattr(row, name)) for name in RunRow.__dataclass_fields__}
+    nonfinite = {key: str(value) for key, value in row.metrics.items() if is_nonfinite(value)}
+    return {**made, "nonfinite": nonfinite} if nonfinite else made
+
+
+def _plain(value: Any) -> Any:
+    """`value` as strict JSON can hold it."""
+    if is_nonfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
