@@ -126,11 +126,16 @@ class Terminal:
             assert data, f"ended without {text!r}: {self.output!r}"
             self.output += data.decode(errors="replace")
 
-    def wait(self, timeout_s: float = 60) -> int:
+    def wait(self, timeout_s: float = 60, *, pressing: str = "") -> int:
+        """The exit code, once the command has ended; `pressing` is typed again and again until it has."""
         import select
 
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
+            if pressing:
+                with contextlib.suppress(OSError):
+                    self.type(pressing)
+                time.sleep(0.2)
             if select.select([self._master], [], [], 0.05)[0]:
                 with contextlib.suppress(OSError):
                     self.output += os.read(self._master, 65536).decode(errors="replace")

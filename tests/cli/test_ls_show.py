@@ -34,6 +34,22 @@ def test_the_table_shows_what_differs_and_nothing_that_is_equal(cli, make):
     }
 
 
+def test_a_run_that_is_damaged_or_of_another_script_does_not_hide_the_others(cli, terminal, make, storage):
+    for name, lr in (("calm-lynx", 0.1), ("bold-crow", 0.2)):
+        make(name, {"lr": lr, "equal": 1}, [{"val_acc": 0.5}])
+    make("other", {}, [])
+    (storage / "bad").mkdir()
+    (storage / "bad" / "run.json").write_text("{}")
+    done = cli("ls")
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"name", "calm-lynx", "bold-crow", "other", "bad"}
+    assert "bad/run.json is not" in done.stderr
+    if os.name == "posix":
+        shell = terminal("ls", env={"COLUMNS": "48", "TERM": "xterm", "NO_COLOR": "1"})
+        assert shell.wait() == 0
+        header = next(line for line in shell.output.splitlines() if "state" in line)
+        assert "lr" in header and "equal" not in header
+
+
 def test_sort_limit_query_and_columns(cli, make):
     for number in range(4):
         make(f"run-{number}", {"lr": number}, [{"val_acc": number / 10}])

@@ -24,6 +24,7 @@ from hypertuner.cli.terminal import (
     value_text,
 )
 from hypertuner.errors import QueryError, did_you_mean
+from hypertuner.index.query import FACTS
 from hypertuner.index.runs import runs
 from hypertuner.index.table import RunTable
 from hypertuner.store import Storage
@@ -97,7 +98,10 @@ def _chosen(table: RunTable) -> dict[str, int]:
     ranks = {"name": 0, "state": 0}
     if best:
         ranks[best] = 1
-    ranks |= {f"config.{key}" if key in ranks else key: 2 for key in table.differing()}
+    for key in table.differing():
+        # Runs of another script lack all keys of this one: where there is no room, real differences stay.
+        values = {value_text(row.config[key]) for row in table if key in row.config}
+        ranks[f"config.{key}" if key in FACTS else key] = 2 if len(values) > 1 else 5
     telling = sorted(metrics, key=lambda name: direction(name) is None)
     ranks |= {f"metric.{name}" if name in config else name: 5 for name in telling if best != f"best({name})"}
     ranks |= {"step": 4, "age": 3}
@@ -142,7 +146,7 @@ def _cell(name: str, value: Any, row: Mapping[str, Any]) -> Cell:
         case "state":
             return state_cell(value)
         case "age":
-            return Cell(age_text(value), "dim")
+            return Cell(age_text(value) if row["created"] else "", "dim")
         case "created":
             return Cell(since_text(value), "dim")
         case "duration":
