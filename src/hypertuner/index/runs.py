@@ -11,7 +11,7 @@ from hypertuner.index.row import RunRow
 from hypertuner.index.table import RunTable
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.current import say
-from hypertuner.store.run import is_run_folder
+from hypertuner.store.run import Glance
 
 if TYPE_CHECKING:
     from hypertuner.index.database import Database
@@ -50,8 +50,8 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
             if signature is not None and signature.holds(folder):
                 rows.append(before.complete())
                 continue
-        run = Run(storage.path / name)
-        if not is_run_folder(run.folder):
+        run = Glance(storage.path / name)
+        if not run.exists():
             continue
         signature = facts.signature_of(folder) if index is not None else None
         try:

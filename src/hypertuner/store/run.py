@@ -116,6 +116,10 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.state()}>"
 
+    def exists(self) -> bool:
+        """Whether its folder holds a run: one of ours, or one that hypertuner 1.0.4 wrote."""
+        return any(path.exists() for path in (self.layout.record, self.layout.config, self.layout.old_metrics))
+
     def config(self) -> dict[str, Any]:
         """The hyperparameters it was given, flat, dotted keys; {} when it was given none."""
         try:
@@ -266,5 +270,4 @@ def _names_in(folder: Path) -> list[str]:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder holds a run: one of ours, or one that hypertuner 1.0.4 wrote."""
-    paths = layout.RunLayout(folder)
-    return folder.is_dir() and any(path.exists() for path in (paths.record, paths.config, paths.old_metrics))
+    return Run(folder).exists()
