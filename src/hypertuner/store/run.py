@@ -83,13 +83,16 @@ class Attempt:
 
     def state(self) -> RunState:
         """finished, failed, stopped or pruned as written; else running, crashed or unknown, as found."""
+        owner = self.owner()
+        if owner is not None and (state := living_state(owner)) != RunState.crashed:
+            return state
+        # It may have said goodbye between the two looks, at its files and at its process.
         if (ended := self.exit()) is not None:
             try:
                 return RunState(ended.state)
             except ValueError:
                 return RunState.unknown
-        owner = self.owner()
-        return RunState.draft if owner is None else living_state(owner)
+        return RunState.draft if owner is None else RunState.crashed
 
     def checkpoints(self) -> list[CheckpointFile]:
         """Its checkpoints, in the order of (step, repeat)."""
