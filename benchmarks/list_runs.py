@@ -3,8 +3,9 @@
     python benchmarks/list_runs.py [--runs 10000] [--folder PATH] [--repeat 3]
 
 Makes a storage of finished runs with the files that a real one has (config, record, start with packages and a git
-diff, exit, 50 lines of metrics), then prints one JSON line per measurement. The folders are in the page cache: what
-differs between machines is the file system. Times are medians of `--repeat` in-process calls; `first` is one call.
+diff, exit, 50 lines of metrics), then prints one JSON line per measurement: without an index, cold (no index yet, it is
+made), warm. The folders themselves are in the page cache. Times are medians of `--repeat` calls in one process; cold is
+one call.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def main() -> None:
             print(orjson.dumps(line).decode(), flush=True)
 
         show("without index", [seconds(lambda: RunTable(read_rows(storage))) for _ in range(chosen.repeat)])
-        show("first", [seconds(lambda: runs(storage=storage))])
+        show("cold", [seconds(lambda: runs(storage=storage))])
         show("warm", [seconds(lambda: runs(storage=storage)) for _ in range(chosen.repeat)])
         query = "val_acc > 0.9 and learning_rate < 0.05"
         show("warm, with a query", [seconds(lambda: runs(query, storage=storage)) for _ in range(chosen.repeat)])

@@ -45,6 +45,7 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HYPERTUNER_STORAGE", str(tmp_path / "storage"))
     monkeypatch.setenv("HYPERTUNER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HYPERTUNER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)

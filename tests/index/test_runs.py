@@ -212,6 +212,22 @@ def test_a_run_whose_process_dies_changes_its_state_without_a_change_of_its_file
     assert (row.state, row.note) == ("crashed", "from the index")
 
 
+def test_a_run_that_ends_while_it_is_listed_never_seems_crashed(tmp_path):
+    storage = Storage(tmp_path / "storage")
+    seen = set()
+    for number in range(40):
+        run = storage.create(f"run-{number}", RECORD, {})
+        pid = os.fork()
+        if pid == 0:
+            start(run, ProcessIdentity.mine())
+            end(run)
+            os._exit(0)
+        while (row := read_row(run)).state != "finished":
+            seen.add(row.state)
+        os.waitpid(pid, 0)
+    assert seen <= {"draft", "running", "finished"}
+
+
 def test_of_a_run_that_runs_only_what_was_logged_since_is_read(tmp_path):
     storage = Storage(tmp_path / "storage")
     run = storage.create("otter", RECORD, {})

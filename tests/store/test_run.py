@@ -256,3 +256,18 @@ def test_this_process_knows_itself():
     assert (mine.host, mine.pid) == (socket.gethostname(), os.getpid())
     assert mine.is_alive() is True
     assert process_start(2**22 + 1) is None
+
+
+def test_a_run_that_ends_while_it_is_looked_at_never_seems_crashed(tmp_path):
+    storage = Storage(tmp_path / "storage")
+    seen = set()
+    for number in range(40):
+        run = storage.create(f"run-{number}", RECORD, {})
+        pid = os.fork()
+        if pid == 0:
+            run.end_attempt(run.claim_attempt(started_by(ProcessIdentity.mine())), ended("finished"))
+            os._exit(0)
+        while (state := run.state()) != RunState.finished:
+            seen.add(state)
+        os.waitpid(pid, 0)
+    assert seen <= {RunState.draft, RunState.running, RunState.finished}

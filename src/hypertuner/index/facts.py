@@ -66,7 +66,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
 
     Raises: CorruptFileError when one of its files is damaged; OSError when one cannot be read.
     """
-    glance = Glance(run.folder)
+    glance = run if isinstance(run, Glance) else Glance(run.folder)
     record, notes, attempt = glance.record(), glance.notes(), glance.newest_attempt()
     owner = attempt.owner() if attempt is not None else None
     summary, position = _read_metrics(glance, known)

@@ -10,7 +10,7 @@ from hypertuner.index.query import Query
 from hypertuner.index.row import RunRow
 from hypertuner.index.table import RunTable
 from hypertuner.store import Run, RunState, Storage
-from hypertuner.store.run import is_run_folder
+from hypertuner.store.run import Glance
 from hypertuner.store.said import say
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def runs(query: str | None = None, storage: Storage | str | None = None) -> RunT
 
 def read_row(run: Run) -> RunRow:
     """One run as the table shows it. CorruptFileError when one of its files is damaged."""
-    return facts.read_facts(run).complete()
+    return _look(run, None)[1]
 
 
 def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
@@ -47,25 +47,37 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
         before = None
         if (entry := known.pop(name, None)) is not None:
             before, signature = facts.decode(entry)
+            # The process is asked first: one that ended since has left its exit.json, and the signature is wrong.
+            row = before.complete()
             if signature is not None and signature.holds(folder):
-                rows.append(before.complete())
+                rows.append(row)
                 continue
-        run = Run(storage.path / name)
-        if not is_run_folder(run.folder):
+        run = Glance(storage.path / name)
+        if not run.exists():
             continue
         signature = facts.signature_of(folder) if index is not None else None
         try:
-            found = facts.read_facts(run, before)
+            found, row = _look(run, before)
         except (StorageError, OSError) as error:
             say(str(error))
             rows.append(RunRow(name=name, state=str(RunState.unknown), note=str(error)))
             continue
-        rows.append(found.complete())
+        rows.append(row)
         if (data := facts.encode(found, signature)) is not None:
             changed[name] = data
     if index is not None:
         index.write(changed, gone=known)
     return rows
+
+
+def _look(run: Run, before: facts.Facts | None) -> tuple[facts.Facts, RunRow]:
+    found = facts.read_facts(run, before)
+    row = found.complete()
+    if row.state == RunState.crashed:
+        # It may have said goodbye between the two looks, at its files and at its process.
+        found = facts.read_facts(Run(run.folder))
+        row = found.complete()
+    return found, row
 
 
 def _index_of(storage: Storage) -> Database | None:

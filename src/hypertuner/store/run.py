@@ -83,13 +83,16 @@ class Attempt:
 
     def state(self) -> RunState:
         """finished, failed, stopped or pruned as written; else running, crashed or unknown, as found."""
+        owner = self.owner()
+        if owner is not None and (state := living_state(owner)) != RunState.crashed:
+            return state
+        # It may have said goodbye between the two looks, at its files and at its process.
         if (ended := self.exit()) is not None:
             try:
                 return RunState(ended.state)
             except ValueError:
                 return RunState.unknown
-        owner = self.owner()
-        return RunState.draft if owner is None else living_state(owner)
+        return RunState.draft if owner is None else RunState.crashed
 
     def checkpoints(self) -> list[CheckpointFile]:
         """Its checkpoints, in the order of (step, repeat)."""
@@ -115,6 +118,10 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.state()}>"
+
+    def exists(self) -> bool:
+        """Whether its folder holds a run: one of ours, or one that hypertuner 1.0.4 wrote."""
+        return any(path.exists() for path in (self.layout.record, self.layout.config, self.layout.old_metrics))
 
     def config(self) -> dict[str, Any]:
         """The hyperparameters it was given, flat, dotted keys; {} when it was given none."""
@@ -266,5 +273,4 @@ def _names_in(folder: Path) -> list[str]:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a folder holds a run: one of ours, or one that hypertuner 1.0.4 wrote."""
-    paths = layout.RunLayout(folder)
-    return folder.is_dir() and any(path.exists() for path in (paths.record, paths.config, paths.old_metrics))
+    return Run(folder).exists()

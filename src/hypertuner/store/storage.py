@@ -10,7 +10,7 @@ from typing import Any
 from hypertuner import files, settings
 from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, did_you_mean
 from hypertuner.store import layout, names, records
-from hypertuner.store.run import Run, is_run_folder
+from hypertuner.store.run import Run
 
 
 class Storage:
@@ -69,7 +69,7 @@ class Storage:
         with contextlib.suppress(ConfigError):
             names.check_name(name)
             run = Run(self.path / name)
-            if is_run_folder(run.folder):
+            if run.exists():
                 return run
         known = [run.name for run in self.list()]
         if not known:
@@ -82,7 +82,7 @@ class Storage:
         """All runs, by name."""
         for name in self.folder_names():
             run = Run(self.path / name)
-            if is_run_folder(run.folder):
+            if run.exists():
                 yield run
 
     def delete(self, run: Run) -> Path:
