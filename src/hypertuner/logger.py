@@ -63,7 +63,8 @@ class Journal:
     def __init__(self, active: ActiveRun) -> None:
         self._active = active
         self._waiting: list[tuple[int, float | None, dict[str, Any]]] = []
-        self._next_step = 0
+        # A resumed run, or a fork, goes on counting.
+        self._next_step = 0 if active.last_step is None else active.last_step + 1
         self._said: set[str] = set()
         self._lock = threading.Lock()
 

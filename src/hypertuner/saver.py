@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner import files
 from hypertuner.checkpoint import commit, reference
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.format.archive import Archive
-from hypertuner.checkpoint.report import LoadReport
-from hypertuner.errors import CheckpointError, ConfigError, MismatchError
+from hypertuner.checkpoint.format.table import FORMAT
+from hypertuner.errors import CheckpointError
+from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
-from hypertuner.store.active import ActiveRun, PendingParent
+from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
 from hypertuner.store.said import say
-
-FORMAT = "hypertuner/1"
 
 
 class Saver:
     """Saves the model of the current run.
 
     Args:
-        model: a module, a dict of modules (`{"G": g, "D": d}`, one model of several parts), a dict of tensors; or
+        model: A module, a dict of modules (`{"G": g, "D": d}`, one model of several parts), a dict of tensors; or
             None: the one root module among the caller's locals, `self`'s attributes, then globals is taken.
-        optimizer, scheduler, scaler, ema, dataloader, extra: training state that is saved with the weights.
-        monitor, mode: the logged metric that tells the best checkpoint, and 'min' or 'max'. Without them a metric
-            whose name tells its direction ('val_loss', 'accuracy') is taken, and said once.
-        keep_last, keep_best: how many of this attempt's checkpoints stay.
+        optimizer: Saved with the weights and restored with them, as all the training state below; or a dict of them.
+        scheduler: Learning rate scheduler.
+        scaler: `torch.amp.GradScaler`.
+        ema: Averaged copy of the model.
+        dataloader: A loader with `state_dict()` (torchdata's), or any: then its random generator is kept.
+        extra: An object with `state_dict()`, or a dict of such objects and plain values, which is filled again.
+        monitor: The logged metric that tells the best checkpoint. Without it a metric whose name tells its direction
+            ('val_loss', 'accuracy') is taken, and said once.
+        mode: 'min' or 'max', where the metric's name does not tell.
+        keep_last: How many of this attempt's newest checkpoints stay.
+        keep_best: How many of its best ones.
+        background: Not built yet; a save returns when it is durable.
 
-    In a run that begins from a parent, the parent's weights are in the model (and in `ema`) when this returns.
+    In a run that begins from a parent or is resumed, the checkpoint is in the model when this returns.
 
-    Raises: CheckpointError when several models are found, or the run has a Saver of another model;
-        MismatchError when the parent's weights do not fit.
+    Raises:
+        CheckpointError: Several models are found, the run has a Saver of another model, or a checkpoint lacks what
+            is to be restored.
+        MismatchError: The checkpoint to begin from does not fit.
     """
 
     def __init__(
@@ -78,14 +87,15 @@ class Saver:
         }
         self._monitor, self._mode = monitor, mode
         self._keep_last, self._keep_best = keep_last, keep_best
-        self._ema = ema
+        self._restored: Checkpoint | None = None
+        self._randomness: Callable[[], object] | None = None
         self._adapter: Adapter | None = None
         self._model: Any = None
         if model is None:
             self._find(sys._getframe(1))
         else:
             self._adapter = torch_adapter()
-            self._take(self._adapter.check(model))
+            self._take(self._adapter.take(model))
 
     def save(
         self, step: int | None = None, epoch: int | None = None, metrics: Mapping[str, Any] | None = None
@@ -93,45 +103,46 @@ class Saver:
         """Write a checkpoint of the current run; `<storage>/<run>/model.pt` is the best or the newest of them.
 
         Args:
-            step: whole number ≥ 0; the last logged one when None.
-            epoch: kept with the checkpoint.
-            metrics: values at this step; the last logged ones when None.
+            step: Whole number ≥ 0; the last logged one when None.
+            epoch: Kept with the checkpoint.
+            metrics: Values at this step; the last logged ones when None.
 
         Returns once the file is durable. A failed save raises and leaves the previous file untouched.
-        Raises: StorageFullError; CheckpointError for a model without values, when none or several models are
-            found, or when a newer attempt owns the run.
+
+        Raises:
+            StorageFullError: The disk is full.
+            CheckpointError: The model has no values, none or several models are found, or a newer attempt owns the
+                run.
         """
         active = current.run_for(self._made_in)
         active.flush()
+        step_given = step is not None or active.last_step is not None
         if step is None:
-            step = active.last_step if active.last_step is not None else 0
+            step = active.last_step or 0
         if type(step) is not int or step < 0:
             raise ValueError(f"step is a whole number ≥ 0, got {step!r}")
         values = dict(active.last_values if metrics is None else metrics)
         if not active.writes:
-            return Checkpoint(active.name, step, epoch, values, None)
+            return Checkpoint(active.name, step, epoch, values, None, step_given)
         if self._model is None:
             self._find(sys._getframe(1))
         if self._adapter is None:
-            raise CheckpointError(
-                "hypertuner.Saver() was given no model, and finds none in the calling function or the module.\n"
-                "  Say which: hypertuner.Saver(net)."
-            )
-        return self._write(self._adapter, active, step, epoch, values)
+            raise _no_model()
+        return self._write(self._adapter, active, Checkpoint(active.name, step, epoch, values, None, step_given))
 
-    def _write(
-        self, adapter: Adapter, active: ActiveRun, step: int, epoch: int | None, values: dict[str, Any]
-    ) -> Checkpoint:
+    def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint) -> Checkpoint:
         attempt = active.attempt()
         run = active.run
         assert run is not None
         active.sync_metrics()
-        metrics = {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
+        metrics = {name: value for name, value in wanted.metrics.items() if isinstance(value, (bool, int, float, str))}
         monitor, mode = self._watched(active, metrics)
         about = {
             "name": run.name,
-            "step": step,
-            "epoch": epoch,
+            "step": wanted.step,
+            "step_given": wanted.step_given,
+            "epoch": wanted.epoch,
+            "logged_step": active.last_step,
             "saved_at": records.now(),
             "attempt": attempt.number,
             "metrics_bytes": active.metrics_bytes,
@@ -152,12 +163,14 @@ class Saver:
             "parent": parent,
             "environment": _environment(run),
         }
-        path = commit.commit(
-            attempt, run, step, header, lambda file: _moved(adapter.write(file, self._model, document), header)
-        )
+
+        def write(file: io.RawIOBase) -> dict[str, Any]:
+            return _moved(adapter.write(file, self._model, document, self._training), header)
+
+        path = commit.commit(attempt, run, wanted.step, header, write)
         commit.offer(run, path)
         commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
-        return Checkpoint(run.name, step, epoch, metrics, path)
+        return dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
 
     def _watched(self, active: ActiveRun, metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The metric that tells the best checkpoint, and its direction; the same for all saves of a run."""
@@ -180,7 +193,7 @@ class Saver:
             scopes.append({**vars(own), **vars(own).get("_modules", {})})
         scopes.append(frame.f_globals)
         for adapter in loaded_adapters():
-            model = adapter.find(scopes)
+            model = adapter.take(None, scopes)
             if model is not None:
                 self._adapter = adapter
                 self._take(model)
@@ -197,9 +210,76 @@ class Saver:
                 "or give each a run of its own: `with hypertuner.new_run():`"
             )
         self._model = model
-        if active.parent is not None and active.writes and not active.parent_is_loaded:
-            assert self._adapter is not None
-            start_from_parent(self._adapter, active, active.parent, model, self._ema)
+        if not active.restores or active.parent_is_loaded:
+            return
+        assert self._adapter is not None
+        if active.resume is not None:
+            assert active.run is not None
+            found = reference.resolve(f"{active.run.name}@{active.resume}", active.storage)
+            self._restore(active, found.path, found.reference, "resume")
+        elif active.parent is not None and active.parent.parent.how == "fork":
+            self._restore(active, active.parent.file, active.parent.parent.reference, "fork")
+        elif active.parent is not None:
+            restoring.start_from(self._adapter, active, active.parent, model, self._training.get("ema"))
+
+    def _restore(self, active: ActiveRun, path: Path, name: str, how: str) -> None:
+        assert self._adapter is not None
+        self._restored, self._randomness = restoring.restore(
+            self._adapter, active, path, name, self._model, self._training, how=how
+        )
+
+    def resume(self) -> Checkpoint | None:
+        """Restore the newest checkpoint of this run, saved by an earlier attempt; None when there is none.
+
+        Model, training state and random states are as they were when it was saved. Nothing happens twice: a run that
+        was started by `hypertuner resume`, or as a fork, was restored when the Saver was made.
+
+        Raises:
+            CheckpointError: the checkpoint lacks what this Saver was given, or no model is found.
+            MismatchError: it does not fit.
+        """
+        active = current.run_for(self._made_in)
+        if self._restored is None and active.restores and active.run is not None:
+            if self._model is None:
+                self._find(sys._getframe(1))
+            files_ = reference.on_path(active.run)
+            if files_ and self._restored is None:
+                if self._adapter is None:
+                    raise _no_model()
+                file = files_[-1]
+                self._restore(active, file.path, f"{active.run.name}@{file.step}", "resume")
+        return self._restored
+
+    @property
+    def next_step(self) -> int:
+        """The step after the restored one: where a loop over steps goes on; 0 in a run that begins anew."""
+        return self._next("step", "step_given")
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch after the restored one: where a loop over epochs goes on; 0 in a run that begins anew."""
+        return self._next("epoch", None)
+
+    def _next(self, what: str, given: str | None) -> int:
+        if self._restored is None:
+            return 0
+        number = getattr(self._restored, what)
+        if number is None or (given and not self._restored.step_given):
+            raise CheckpointError(
+                f"The restored checkpoint of {self._restored.run!r} was saved without its {what}, so the next one is "
+                f"not known.\n  Save it with one: saver.save({what}={what})."
+            )
+        if self._randomness is not None:
+            # What the script drew while it set itself up does not count: the loop begins as it would have gone on.
+            self._randomness()
+        return int(number) + 1
+
+
+def _no_model() -> CheckpointError:
+    return CheckpointError(
+        "hypertuner.Saver() was given no model, and finds none in the calling function or the module.\n"
+        "  Say which: hypertuner.Saver(net)."
+    )
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -232,43 +312,6 @@ def _environment(run: Run) -> dict[str, Any]:
     }
 
 
-def start_from_parent(
-    adapter: Adapter, active: ActiveRun, parent: PendingParent, model: Any, ema: Any = None
-) -> LoadReport:
-    """Put the parent's weights into a model, write parent.json, and say what was kept."""
-    with Archive.open(parent.file) as archive:
-        trusted = _is_own(archive)
-        saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
-        try:
-            report = adapter.fill(model, archive, strict=False, trusted=trusted)
-        except MismatchError as error:
-            if not isinstance(error.report, LoadReport):
-                raise
-            raise MismatchError(
-                f"The weights of {parent.parent.reference} do not fit this model, so the run cannot start from them: "
-                f"{error.report.explained(saved_config, active.config())}\n"
-                "  Change the config back, or start without them. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
-                report=error.report,
-            ) from None
-        if ema is not None:
-            adapter.fill(ema, archive, strict=False, trusted=trusted)
-    adapter.guard(active, model, report)
-    attempt = active.attempt()
-    loaded = records.ParentLoaded(
-        reference=parent.parent.reference,
-        how=parent.parent.how,
-        loaded_at=records.now(),
-        tensors=len(report.loaded),
-        share=report.share,
-        missing=report.missing,
-        unexpected=report.unexpected,
-        mismatched=tuple(map(str, report.mismatched)),
-    )
-    files.put_new(attempt.layout.parent, records.to_bytes(loaded))
-    say(f"starts from {parent.parent.reference}: {report.explained(saved_config, active.config())}")
-    return report
-
-
 def load(
     reference_: str | os.PathLike[str] | Run,
     into: Any = None,
@@ -281,21 +324,26 @@ def load(
     """The model that a reference names: 'run', 'run@best', 'run@last', 'run@1200', or a path.
 
     Args:
-        into: put the weights into this model, and return a LoadReport.
-        weights: return the tensors by name instead of the object.
-        part: of a model of several parts, this one.
-        device: where the tensors go; the CPU when None.
-        strict: with `into`, refuse anything that does not fit.
+        reference_: The checkpoint, or a Run.
+        into: Put the weights into this model, and return a LoadReport.
+        weights: Return the tensors by name instead of the object.
+        part: Of a model of several parts, this one.
+        device: Where the tensors go; the CPU when None.
+        strict: With `into`, refuse anything that does not fit.
         trust: True runs the code that the file holds, whoever made it; None runs only your own files'.
 
-    Raises: RunNotFoundError, CheckpointNotFoundError; CorruptFileError; UnsafeFileError when the object would run
-        code that carries no mark of yours; MismatchError, with nothing changed; CheckpointError when the object
-        cannot be rebuilt here.
+    Raises:
+        RunNotFoundError: No such run.
+        CheckpointNotFoundError: The run has no such checkpoint.
+        CorruptFileError: The file is damaged or no model.
+        UnsafeFileError: The object would run code that carries no mark of yours.
+        MismatchError: It does not fit; nothing was changed.
+        CheckpointError: The object cannot be rebuilt here.
     """
     found = reference.resolve(reference_)
     adapter = torch_adapter()
     with Archive.open(found.path) as archive:
-        trusted = bool(trust) or (trust is None and _is_own(archive))
+        trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
             if part is not None:
                 into = {part: into}
@@ -322,11 +370,3 @@ def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:
         f"{reference_!r} has no part {part!r}"
         + (f"; it has: {', '.join(map(repr, names[:8]))}." if names else ": it is one model.")
     )
-
-
-def _is_own(archive: Archive) -> bool:
-    """Whether this user's mark is on a file."""
-    try:
-        return archive.is_marked_by(trust.user_key())
-    except ConfigError:  # no key can be had: then nothing carries its mark
-        return False

@@ -182,7 +182,7 @@ def test_metrics_are_those_of_the_newest_attempt_that_logged(run):
     first.layout.metrics.write_bytes(metrics.encode(3, 0.0, {"loss": 1.0}))
     run.claim_attempt(started_by(ProcessIdentity.mine()))
     assert [record.step for record in run.logged()] == [3]
-    assert run.metrics_file() == first.layout.metrics
+    assert [part.attempt.number for part in run.path()] == [first.number]
 
 
 def test_checkpoints_come_in_the_order_they_were_made(run):

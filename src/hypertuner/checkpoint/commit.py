@@ -29,6 +29,8 @@ class Checkpoint:
     metrics: Mapping[str, Any]
     path: Path | None
     """None in a process that writes nothing: a worker, or under HYPERTUNER_MODE=off."""
+    step_given: bool = True
+    """False when nobody said the step and nothing was logged: it is then 0 for want of a number."""
 
 
 def commit(
@@ -72,7 +74,7 @@ def check_is_newest(attempt: Attempt, run: Run) -> None:
 
 def offer(run: Run, fallback: Path | None = None) -> Path | None:
     """Point model.pt to the best checkpoint when a metric is watched, else to the newest; where it points."""
-    checkpoints = run.checkpoints()
+    checkpoints = reference.on_path(run)
     best = reference.best_of(checkpoints)
     chosen = best.path if best is not None else (checkpoints[-1].path if checkpoints else fallback)
     if chosen is not None and not _is_same_file(chosen, run.layout.model):

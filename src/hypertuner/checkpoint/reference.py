@@ -16,7 +16,7 @@ from pathlib import Path
 from hypertuner.checkpoint.format import archive
 from hypertuner.errors import CheckpointNotFoundError, StorageError
 from hypertuner.store import CheckpointFile, Run, Storage
-from hypertuner.store.run import is_run_folder
+from hypertuner.store.run import Stretch, is_run_folder
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _run_around(path: Path) -> Run | None:
 def _offered(run: Run) -> Path:
     if run.layout.model.exists():
         return run.layout.model
-    checkpoints = run.checkpoints()
+    checkpoints = on_path(run)
     if checkpoints:
         # model.pt is derived: a crash between the two leaves a whole checkpoint without it.
         return checkpoints[-1].path
@@ -73,7 +73,7 @@ def _offered(run: Run) -> Path:
 
 
 def _chosen(run: Run, which: str) -> Path:
-    checkpoints = run.checkpoints()
+    checkpoints = on_path(run)
     if which == "last":
         if checkpoints:
             return checkpoints[-1].path
@@ -91,7 +91,7 @@ def _chosen(run: Run, which: str) -> Path:
 
 
 def _none_of(run: Run, which: str) -> CheckpointNotFoundError:
-    checkpoints = run.checkpoints()
+    checkpoints = on_path(run)
     what = f"checkpoint {which!r}" if which else "model"
     message = f"Run {run.name!r} has no {what}.\n  {run.folder} "
     if not checkpoints:
@@ -110,6 +110,32 @@ def _metrics(file: CheckpointFile) -> dict[str, object]:
         return dict(archive.inspect(file.path).metrics)
     except StorageError:
         return {}
+
+
+def on_path(run: Run) -> list[CheckpointFile]:
+    """The checkpoints on a run's path, in the order they were made.
+
+    What an earlier attempt saved after the point that a later one resumed is not on it.
+    """
+    found: list[CheckpointFile] = []
+    stretches = {part.attempt.number: part for part in run.path() if part.run.folder == run.folder}
+    for attempt in run.attempts():
+        part = stretches.get(attempt.number)
+        if part is None and stretches and attempt.number < max(stretches):
+            continue
+        for file in attempt.checkpoints():
+            if part is None or part.metrics_bytes is None or _is_before(file, part):
+                found.append(file)
+    return found
+
+
+def _is_before(file: CheckpointFile, part: Stretch) -> bool:
+    try:
+        about = archive.inspect(file.path).run
+    except StorageError:
+        return False
+    saved_at = str(about.get("saved_at") or "")
+    return (about.get("metrics_bytes") or 0, saved_at) <= (part.metrics_bytes or 0, part.saved_at or "")
 
 
 def best_of(checkpoints: list[CheckpointFile]) -> CheckpointFile | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hypertuner.checkpoint.format.archive import Archive
@@ -15,20 +16,34 @@ from hypertuner.checkpoint.report import LoadReport
 from hypertuner.errors import MissingExtraError
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a checkpoint put back."""
+
+    report: LoadReport
+    done: tuple[str, ...]
+    """Parts of the training state, by name."""
+    left: tuple[str, ...]
+    """What was not restored, or not exactly, each with its reason."""
+    randomness: Callable[[], object]
+    """Sets the random states once more, for a loop that begins later."""
+
+
 class Adapter(Protocol):
     """What every framework's bridge can do."""
 
     name: str
 
-    def check(self, model: Any) -> Any:
-        """The model without wrappers. TypeError for what is no model of this framework."""
+    def take(self, model: Any, scopes: Sequence[Mapping[str, Any]] = ()) -> Any:
+        """The model without wrappers; without one, the one model that the scopes hold, or None.
+
+        TypeError for what is no model of this framework; CheckpointError when the scopes hold several.
+        """
         ...
 
-    def find(self, scopes: list[Mapping[str, Any]]) -> Any:
-        """The one model that a script trains, or None; CheckpointError when there are several."""
-        ...
-
-    def write(self, file: io.RawIOBase, model: Any, document: Mapping[str, Any]) -> dict[str, Any]:
+    def write(
+        self, file: io.RawIOBase, model: Any, document: Mapping[str, Any], training: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Write a complete checkpoint file but for its index; what the index needs to know besides."""
         ...
 
@@ -38,6 +53,12 @@ class Adapter(Protocol):
 
     def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
         """Put a file's weights into a model. MismatchError, with nothing changed, when they do not fit."""
+        ...
+
+    def restore(
+        self, model: Any, training: Mapping[str, Any], archive: Archive, *, fork: bool, trusted: bool
+    ) -> Restored:
+        """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork."""
         ...
 
     def guard(self, active: Any, filled: Any, report: LoadReport | None) -> None:

@@ -15,5 +15,5 @@ def guard_parent(active: ActiveRun | None = None) -> None:
         parent = active.parent
     except HypertunerError:
         return  # `import hypertuner` raises nothing: the call that needs the run will say what is wrong with it
-    if parent is not None and active.writes:
+    if parent is not None and active.restores:
         torch_adapter().guard(active, None, None)

@@ -97,10 +97,12 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
 
 
 def _read_metrics(run: Run, known: Facts | None) -> tuple[metrics.Summary, metrics.Position | None]:
-    path = run.metrics_file()
-    if path is None:
+    path = run.path()
+    if len(path) != 1:
         return metrics.summarise(run.logged()), None
-    return metrics.summarise_on(path, (known.summary(), known.position) if known and known.position else None)
+    return metrics.summarise_on(
+        path[0].attempt.layout.metrics, (known.summary(), known.position) if known and known.position else None
+    )
 
 
 def _best(summary: metrics.Summary) -> dict[str, float]:

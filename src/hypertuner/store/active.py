@@ -18,13 +18,14 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import capture, exits, metrics, records
+from hypertuner.store import capture, exits, metrics, ranks, records
 from hypertuner.store.process import ProcessIdentity
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say
 from hypertuner.store.storage import Storage
 
 RUN_VARIABLE = "HYPERTUNER_RUN"
+RESUME_VARIABLE = "HYPERTUNER_RESUME"
 ATTEMPT_VARIABLE = "HYPERTUNER_ATTEMPT"
 CONFIG_VARIABLE = "HYPERTUNER_CONFIG"
 
@@ -50,12 +51,19 @@ class ActiveRun:
         given_from: str = "",
         parent: PendingParent | None = None,
         writes: bool = True,
+        restores: bool = True,
+        resume: str | None = None,
     ) -> None:
         self.storage = storage
         self.run = run
         self.given_from = given_from
-        self.writes = writes
-        """False for a worker of the process that owns the attempt, and under HYPERTUNER_MODE=off."""
+        self._writes = writes
+        self.restores = restores
+        """Whether a Saver of this process puts a parent's or a resumed checkpoint into its model: every rank does."""
+        self.resume = resume
+        """Which checkpoint of this run a Saver restores when it is made ('last', '1200'); None: none unasked."""
+        self.parent_is_loaded = False
+        """Whether this process put its parent's weights into a model."""
         self.last_step: int | None = None
         self.last_values: dict[str, Any] = {}
         self.lost_records = 0
@@ -76,6 +84,15 @@ class ActiveRun:
         self._pid = os.getpid()
         self._clock = time.time() - time.monotonic()
         self.started_before = run is not None and bool(run.attempts())
+
+    @property
+    def writes(self) -> bool:
+        """False for a worker of the process that owns the attempt, for ranks but 0, and under HYPERTUNER_MODE=off."""
+        return self._writes and ranks.rank() == 0
+
+    def silence(self) -> None:
+        """Write nothing from now on."""
+        self._writes = False
 
     @property
     def name(self) -> str | None:
@@ -117,11 +134,6 @@ class ActiveRun:
             if record is not None and record.parent is not None:
                 self._parent = PendingParent(record.parent, self.run.layout.parent)
         return self._parent
-
-    @property
-    def parent_is_loaded(self) -> bool:
-        """Whether this attempt put the parent's weights into a model."""
-        return self._attempt is not None and self._attempt.layout.parent.exists()
 
     def declare(self, args: object, effective: Callable[[], dict[str, Any]]) -> None:
         """Register the one Args of this run. `effective` gives its values, whenever it is asked.
@@ -197,7 +209,7 @@ class ActiveRun:
             )
         )
         os.environ[ATTEMPT_VARIABLE] = str(attempt.layout.folder)
-        for variable in (RUN_VARIABLE, CONFIG_VARIABLE):
+        for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
         say(f"run {self.run.name} → {_shown(self.run.folder)}")

@@ -23,7 +23,14 @@ from typing import Any
 from hypertuner import settings
 from hypertuner.errors import ConfigError, StorageError
 from hypertuner.store import exits, layout, names, records
-from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE, ActiveRun, PendingParent
+from hypertuner.store.active import (
+    ATTEMPT_VARIABLE,
+    CONFIG_VARIABLE,
+    RESUME_VARIABLE,
+    RUN_VARIABLE,
+    ActiveRun,
+    PendingParent,
+)
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.storage import Storage
 
@@ -68,7 +75,13 @@ def new_run(
     if name is not None:
         names.check_name(name)
     active = ActiveRun(
-        place, name=name, given=dict(values or {}), given_from="new_run", parent=parent, writes=_may_write()
+        place,
+        name=name,
+        given=dict(values or {}),
+        given_from="new_run",
+        parent=parent,
+        writes=_may_write(),
+        restores=_may_write(),
     )
     token = _stack.set((*_stack.get(), active))
     _open_blocks.append(active)
@@ -123,15 +136,24 @@ def _resolve() -> ActiveRun:
         attempt = Attempt(Path(os.environ[ATTEMPT_VARIABLE]))
         owner = Run(attempt.layout.folder.parent.parent)
         config_there = dict(attempt.started.config) if attempt.started else {}
-        return ActiveRun(Storage(owner.folder.parent), run=owner, given=config_there, writes=False)
+        return ActiveRun(Storage(owner.folder.parent), run=owner, given=config_there, writes=False, restores=False)
     config, _ = own_arguments(sys.argv[1:])
+    given: dict[str, Any] | None
     if config is not None:
         folder = layout.run_of_config(Path(config), settings.storage_path())
         if folder is not None:
-            return ActiveRun(Storage(folder.parent), run=Run(folder), given_from=f"--config={config}", writes=writes)
-        return ActiveRun(Storage(), given=_read_template(Path(config)), given_from=f"--config={config}", writes=writes)
+            return ActiveRun(
+                Storage(folder.parent), run=Run(folder), given_from=f"--config={config}", writes=writes, restores=writes
+            )
+        return ActiveRun(
+            Storage(),
+            given=_read_template(Path(config)),
+            given_from=f"--config={config}",
+            writes=writes,
+            restores=writes,
+        )
     template = os.environ.get(CONFIG_VARIABLE)
-    given: dict[str, Any] | None = _read_template(Path(template)) if template else None
+    given = _read_template(Path(template)) if template else None
     if name := os.environ.get(RUN_VARIABLE):
         path = Path(name)
         storage = Storage(path.parent) if path.is_absolute() else Storage()
@@ -142,9 +164,15 @@ def _resolve() -> ActiveRun:
             given=given,
             given_from=f"{CONFIG_VARIABLE}={template}" if template else "",
             writes=writes,
+            restores=writes,
+            resume=os.environ.get(RESUME_VARIABLE) or None,
         )
     return ActiveRun(
-        Storage(), given=given, given_from=f"{CONFIG_VARIABLE}={template}" if template else "", writes=writes
+        Storage(),
+        given=given,
+        given_from=f"{CONFIG_VARIABLE}={template}" if template else "",
+        writes=writes,
+        restores=writes,
     )
 
 
@@ -161,7 +189,7 @@ def _forget_in_child() -> None:
     """A forked child is not the owner: what it logs and saves is dropped, its parent's files stay whole."""
     for active in (*_open_blocks, *([_process_run] if _process_run else [])):
         if active.has_started:
-            active.writes = False
+            active.silence()
 
 
 if hasattr(os, "register_at_fork"):

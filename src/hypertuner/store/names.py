@@ -30,6 +30,15 @@ def check_name(name: object) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    """Whether a run may be called so."""
+    try:
+        check_name(name)
+    except ConfigError:
+        return False
+    return True
+
+
 def _fault(name: str) -> str:
     if not name:
         return "it is empty"

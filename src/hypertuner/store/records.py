@@ -107,14 +107,23 @@ class Exit:
 
 @dataclass(frozen=True)
 class ParentLoaded:
-    """attempts/<n>/parent.json: the parent's weights were put into the model."""
+    """attempts/<n>/parent.json: a checkpoint was put into the model when the attempt began."""
 
     reference: str
     how: str
+    """'start from' (weights only), 'fork' (full state, another run's) or 'resume' (full state, this run's)."""
     loaded_at: str
     tensors: int
     share: float
-    """Share of the model's parameters that came from the parent, 0 to 1."""
+    """Share of the model's parameters that came from it, 0 to 1."""
+    run: str | None = None
+    attempt: int | None = None
+    step: int | None = None
+    metrics_bytes: int | None = None
+    """How long metrics.jsonl of that attempt was when it was saved: where the curve goes on."""
+    saved_at: str | None = None
+    restored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.store import layout, metrics, records
+from hypertuner.store import layout, metrics, names, records
 from hypertuner.store.process import ProcessIdentity
 
 # As we write them: int() would give "01", or a 1 in another script, the place of "1".
+_LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
 _NUMBER = re.compile("[1-9][0-9]*")
 
 
@@ -51,6 +53,18 @@ class CheckpointFile:
     attempt: int
     step: int
     repeat: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a run's path: an attempt, up to where a later one went on from it."""
+
+    run: Run
+    attempt: Attempt
+    metrics_bytes: int | None = None
+    """Length of its metrics.jsonl that belongs to the path; None: all of it."""
+    saved_at: str | None = None
+    """When the checkpoint was saved that the next stretch went on from."""
 
 
 class Attempt:
@@ -93,6 +107,10 @@ class Attempt:
             except ValueError:
                 return RunState.unknown
         return RunState.draft if owner is None else RunState.crashed
+
+    def loaded(self) -> records.ParentLoaded | None:
+        """parent.json; None when it began from nothing, or has not got that far."""
+        return records.read(records.ParentLoaded, self.layout.parent)
 
     def checkpoints(self) -> list[CheckpointFile]:
         """Its checkpoints, in the order of (step, repeat)."""
@@ -185,14 +203,41 @@ class Run:
         return not self.layout.record.exists() and (self.layout.old_metrics.exists() or self.layout.model.exists())
 
     def logged(self) -> Iterator[metrics.Record]:
-        """What it logged: of the newest attempt that logged anything; of an old folder, the rows of logs.csv."""
-        path = self.metrics_file()
-        return metrics.read_old_records(self.layout.old_metrics) if path is None else metrics.read_records(path)
+        """What it logged along its path; of an old folder, the rows of logs.csv."""
+        path = self.path()
+        if not path:
+            return metrics.read_old_records(self.layout.old_metrics)
+        parts = (metrics.read_records(part.attempt.layout.metrics, part.metrics_bytes) for part in path)
+        return itertools.chain.from_iterable(parts)
 
-    def metrics_file(self) -> Path | None:
-        """metrics.jsonl of the newest attempt that logged anything; None when none did."""
-        logged = (attempt.layout.metrics for attempt in reversed(self.attempts()))
-        return next((path for path in logged if path.exists()), None)
+    def path(self) -> list[Stretch]:
+        """The attempts that lead to where the run is now, oldest first; [] when nothing was logged.
+
+        It ends with the newest attempt that logged or went on from something. A resumed attempt is preceded by
+        the one it resumed, up to that point; a fork's by its parent's path, if that run is in this storage.
+        What an attempt did after the point that a later one went on from is not on the path.
+        """
+        newest = next(
+            (a for a in reversed(self.attempts()) if a.layout.metrics.exists() or a.layout.parent.exists()), None
+        )
+        if newest is None:
+            return []
+        path = [Stretch(self, newest)]
+        while (before := self._before(path[0])) is not None and len(path) < _LONGEST_PATH:
+            path.insert(0, before)
+        return path
+
+    def _before(self, stretch: Stretch) -> Stretch | None:
+        loaded = stretch.attempt.loaded()
+        if loaded is None or loaded.attempt is None or loaded.how not in ("resume", "fork"):
+            return None
+        run = stretch.run
+        if loaded.how == "fork":
+            if loaded.run is None or loaded.run == run.name or not names.is_name(loaded.run):
+                return None
+            run = Run(run.folder.parent / loaded.run)
+        attempt = next((a for a in run.attempts() if a.number == loaded.attempt), None)
+        return None if attempt is None else Stretch(run, attempt, loaded.metrics_bytes, loaded.saved_at)
 
     def checkpoints(self) -> list[CheckpointFile]:
         """All its checkpoints, in the order they were made: by attempt, step, repeat."""
@@ -227,8 +272,8 @@ class Run:
         """Bytes of all its files on the disk; a file with two names counts once."""
         seen: set[tuple[int, int]] = set()
         total = 0
-        for place, folders, names in os.walk(self.folder):
-            for name in (*folders, *names):
+        for place, folders, others in os.walk(self.folder):
+            for name in (*folders, *others):
                 try:
                     status = os.lstat(f"{place}{os.sep}{name}")
                 except OSError:

@@ -6,7 +6,7 @@ import io
 import pickle
 import platform
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from hypertuner.checkpoint.recipe.rebuild import Rebuilder
 from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
-from hypertuner.frameworks.torch import modules, objects, parent, reading
+from hypertuner.frameworks.adapter import Restored
+from hypertuner.frameworks.torch import modules, objects, parent, reading, training
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
+from hypertuner.store import ranks
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.said import say
 
@@ -31,15 +33,13 @@ class TorchAdapter:
 
     name = "torch"
 
-    def check(self, model: Any) -> modules.Model:
-        """The model without its wrappers (`torch.compile`, DataParallel, DDP)."""
-        return modules.check_model(model)
+    def take(self, model: Any, scopes: Sequence[Mapping[str, Any]] = ()) -> modules.Model | None:
+        """The model without its wrappers (`torch.compile`, DataParallel, DDP), or the one root module of the scopes."""
+        return modules.find_model(scopes) if model is None else modules.check_model(model)
 
-    def find(self, scopes: list[Mapping[str, Any]]) -> nn.Module | None:
-        """The one root module among the values of the first scope that has any."""
-        return modules.find_model(scopes)
-
-    def write(self, file: io.RawIOBase, model: modules.Model, document: Mapping[str, Any]) -> dict[str, Any]:
+    def write(
+        self, file: io.RawIOBase, model: modules.Model, document: Mapping[str, Any], training_parts: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
         state = State(model)
         recording = Recording(settings.RECIPE_BYTES.get())
@@ -51,12 +51,15 @@ class TorchAdapter:
             except objects.ObjectError as error:
                 problem = str(error)
                 self._say_weights_only(model, problem)
-        placed = on_cpu({"state_dict": state.values, "module_tensors": extra})
+        saved, odd = training.capture(training_parts, model) if training_parts else ({}, {})
+        placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
         whole: dict[str, Any] = {**document, **placed, "module": data}
         if not data:
             del whole["module"], whole["module_tensors"]
-        if state.odd:
-            whole["opaque"] = pickle.dumps(state.odd, protocol=4)
+        if not saved:
+            del whole["training"]
+        if state.odd or odd:
+            whole["opaque"] = pickle.dumps({"state_dict": state.odd, "training": odd}, protocol=4)
         if not is_plain({key: value for key, value in whole.items() if key not in placed}):
             raise CheckpointError("The checkpoint's description holds values that no file can; this is a bug.")
         torch.save(whole, file)  # type: ignore[arg-type]  # any writable binary file will do
@@ -66,6 +69,7 @@ class TorchAdapter:
             "state_versions": state.versions,
             "state_values": values,
             "state_odd": sorted(state.odd),
+            "training": sorted(saved.get("kinds", {})),
             "module_problem": problem,
             "device": _devices(model),
             "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
@@ -88,7 +92,7 @@ class TorchAdapter:
         index = archive.index
         has_object = index.recipe is not None
         if weights or (not has_object and not index.extra.get("module_problem")):
-            return self._with_odd(tensors, trusted)
+            return self._with_odd(archive, tensors, trusted)
         if not has_object:
             raise CheckpointError(
                 f"{archive.path} holds weights only: {index.extra['module_problem']}.\n"
@@ -96,11 +100,11 @@ class TorchAdapter:
             )
         if not trusted:
             raise _untrusted(archive)
-        document = tensors.document()
         recipe = Recipe.from_json(index.recipe)
         rebuilder = Rebuilder(recipe, index.hyperparameters, str(archive.path))
         try:
-            model = objects.load(document["module"], tensors.tensor, {}, rebuilder)
+            # From the bytes that the mark was checked against, not read anew.
+            model = objects.load(archive.pickle().root["module"], tensors.tensor, rebuilder)
         except (KeyError, pickle.UnpicklingError, EOFError) as error:
             raise CorruptFileError(
                 f"{archive.path}: its model object cannot be read: {error}", path=archive.path
@@ -112,11 +116,10 @@ class TorchAdapter:
             ) from error
         return model if device is None or not hasattr(model, "to") else model.to(device)
 
-    def _with_odd(self, tensors: reading.Tensors, trusted: bool) -> OrderedDict[str, Any]:
+    def _with_odd(self, archive: Archive, tensors: reading.Tensors, trusted: bool) -> OrderedDict[str, Any]:
         values = tensors.part("state_dict")
-        opaque = tensors.document().get("opaque") if tensors.has_opaque else None
-        if opaque is not None and trusted:
-            values.update(pickle.loads(opaque))  # noqa: S301  # the user's own file, or one they vouched for
+        if tensors.has_opaque and trusted:
+            values.update(_opaque(archive)["state_dict"])
         return values
 
     def _read_foreign(self, archive: Archive, *, trusted: bool, device: Any, weights: bool) -> Any:
@@ -154,6 +157,33 @@ class TorchAdapter:
         _put(target, {name: values[name] for name in report.loaded}, versions_of(found))
         return report
 
+    def restore(
+        self, model: Any, training_parts: Mapping[str, Any], archive: Archive, *, fork: bool, trusted: bool
+    ) -> Restored:
+        """Model, training state and random states of a checkpoint; a fork keeps fresh settings and may lose a part."""
+        if archive.kind != "hypertuner/1":
+            raise CheckpointError(
+                f"{archive.path} was not saved by hypertuner: it has no training state to go on from.\n"
+                "  Start from its weights instead: --from."
+            )
+        target = modules.check_model(model)
+        tensors = reading.Tensors(archive)
+        saved = tensors.document().get("training")
+        if not saved:
+            raise CheckpointError(
+                f"{archive.path} holds the model only: it was saved without training state.\n"
+                "  Give the Saver what it should keep (optimizer=…), or start from the weights: --from."
+            )
+        odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
+        report = self.fill(model, archive, strict=not fork, trusted=trusted)
+        done, left = training.restore(training_parts, target, saved, odd, fork=fork)
+
+        def randomness() -> list[str]:
+            return training.restore_randomness(saved, ranks.rank())
+
+        left += randomness()
+        return Restored(report, tuple(done), tuple(left), randomness)
+
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""
         parent.watch()
@@ -167,6 +197,12 @@ class TorchAdapter:
                 if prefix + name in names
             }
             active.claims["parent fingerprint"] = parent.Fingerprint(parameters)
+
+
+def _opaque(archive: Archive) -> dict[str, Any]:
+    """What safe loading refuses, of the user's own file or one they vouched for; the bytes that the mark covers."""
+    found: dict[str, Any] = pickle.loads(archive.pickle().root["opaque"])  # noqa: S301  # trusted, as the caller asked
+    return found
 
 
 def _is_named_tensors(model: modules.Model) -> bool:

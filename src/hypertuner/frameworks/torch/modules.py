@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,7 +99,7 @@ def strip_known_prefixes(names: Mapping[str, Any], wanted: Mapping[str, Any]) ->
     return best[1], best[2]
 
 
-def find_model(scopes: list[Mapping[str, Any]]) -> nn.Module | None:
+def find_model(scopes: Sequence[Mapping[str, Any]]) -> nn.Module | None:
     """The one root module that a script trains, from the first scope that has any; None when none has.
 
     Not counted: modules without state (losses), wrappers of the same parameters, parts of another module

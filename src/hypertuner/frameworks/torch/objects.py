@@ -55,11 +55,10 @@ def dump(model: Model, state: State, recording: Recording) -> tuple[bytes, dict[
 def load(
     data: bytes,
     tensor: Callable[[str, str], torch.Tensor],
-    odd: dict[str, Any],
     rebuilder: Rebuilder,
 ) -> Any:
     """The object back; `tensor(part, name)` gives its tensors. Runs what the bytes say: only for trusted files."""
-    return _Unpickler(io.BytesIO(data), tensor, odd, rebuilder).load()
+    return _Unpickler(io.BytesIO(data), tensor, rebuilder).load()
 
 
 class _Pickler(pickle.Pickler):
@@ -117,12 +116,10 @@ class _Unpickler(pickle.Unpickler):
         self,
         buffer: io.BytesIO,
         tensor: Callable[[str, str], torch.Tensor],
-        odd: dict[str, Any],
         rebuilder: Rebuilder,
     ) -> None:
         super().__init__(buffer)
         self._read = tensor
-        self._odd = odd
         self._rebuilder = rebuilder
         self._made: dict[tuple[str, str], torch.Tensor] = {}
 

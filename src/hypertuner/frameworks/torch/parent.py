@@ -53,7 +53,7 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     active = current.run()
-    if active.parent is None or active.claims.get("parent checked") or not active.writes:
+    if active.parent is None or active.claims.get("parent checked") or not active.restores:
         return
     reference = active.parent.parent.reference
     if not active.parent_is_loaded:

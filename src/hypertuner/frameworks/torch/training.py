@@ -132,6 +132,10 @@ def _load(name: str, part: Any, state: Any) -> None:
                 part[key] = state[key]  # type: ignore[index]  # whoever wants it back gives a dict
     elif hasattr(part, "load_state_dict"):
         part.load_state_dict(state)
+        if name.startswith("dataloader"):
+            # Loaders make their iterator late, and draw a seed for it. Asked for its state, this one makes it now,
+            # before the random states are restored: the loop then draws what it would have drawn.
+            part.state_dict()
     else:
         for key, generator in _generators(part).items():
             if key in state["generators"]:

@@ -1,0 +1,164 @@
+"""Putting a checkpoint into the model of the current run: start from, fork and resume, each recorded and said.
+
+start from   a new run takes the weights only
+fork         a new run continues another's full state; its own settings win
+resume       the same run goes on, everything as it was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypertuner import files
+from hypertuner.checkpoint.commit import Checkpoint
+from hypertuner.checkpoint.format import trust
+from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.table import FORMAT
+from hypertuner.checkpoint.report import LoadReport
+from hypertuner.errors import ConfigError, MismatchError
+from hypertuner.frameworks.adapter import Adapter, Restored
+from hypertuner.store import records
+from hypertuner.store.active import ActiveRun, PendingParent
+from hypertuner.store.said import say
+
+
+def is_own(archive: Archive) -> bool:
+    """Whether this user's mark is on a file."""
+    try:
+        return archive.is_marked_by(trust.user_key())
+    except ConfigError:  # no key can be had: then nothing carries its mark
+        return False
+
+
+def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model: Any, ema: Any = None) -> LoadReport:
+    """Put the parent's weights into a model, and into its average; what was kept.
+
+    Raises: MismatchError when they hardly fit: then nothing was changed.
+    """
+    name = parent.parent.reference
+    with Archive.open(parent.file) as archive:
+        trusted = is_own(archive)
+        saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
+        try:
+            report = adapter.fill(model, archive, strict=False, trusted=trusted)
+        except MismatchError as error:
+            if not isinstance(error.report, LoadReport):
+                raise
+            raise MismatchError(
+                f"The weights of {name} do not fit this model, so the run cannot start from them: "
+                f"{error.report.explained(saved_config, active.config())}\n"
+                "  Change the config back, or start without them. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                report=error.report,
+            ) from None
+        if ema is not None:
+            adapter.fill(ema, archive, strict=False, trusted=trusted)
+        about = dict(archive.index.run)
+    _applied(adapter, active, model, report)
+    _record(active, name, parent.parent.how, report, about)
+    if active.writes:
+        say(f"starts from {name}: {report.explained(saved_config, active.config())}")
+    return report
+
+
+def restore(
+    adapter: Adapter,
+    active: ActiveRun,
+    path: Path,
+    name: str,
+    model: Any,
+    training: Mapping[str, Any],
+    *,
+    how: str,
+) -> tuple[Checkpoint, Callable[[], object]]:
+    """Put a checkpoint's full state into a model and its training state: 'resume' as it was, 'fork' by its rules.
+
+    Returns the checkpoint, and how to set its random states once more.
+    Raises: CheckpointError naming what the checkpoint lacks; MismatchError for what does not fit.
+    """
+    with Archive.open(path) as archive:
+        restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
+        index = archive.index
+    _applied(adapter, active, model, restored.report)
+    _record(active, name, how, restored.report, index.run, restored)
+    logged = index.run.get("logged_step")
+    active.last_step = logged if isinstance(logged, int) else None
+    run, step, epoch = index.run.get("name"), index.run.get("step"), index.run.get("epoch")
+    checkpoint = Checkpoint(
+        run=run if isinstance(run, str) else None,
+        step=step if isinstance(step, int) else 0,
+        epoch=epoch if isinstance(epoch, int) else None,
+        metrics=dict(index.metrics),
+        path=path,
+        step_given=bool(index.run.get("step_given", True)),
+    )
+    if active.writes:
+        _say(active, name, how, checkpoint, restored, index.hyperparameters)
+    return checkpoint, restored.randomness
+
+
+def _say(
+    active: ActiveRun,
+    name: str,
+    how: str,
+    checkpoint: Checkpoint,
+    restored: Restored,
+    saved_config: Mapping[str, Any],
+) -> None:
+    at = f"step {checkpoint.step}" + (f", epoch {checkpoint.epoch}" if checkpoint.epoch is not None else "")
+    verb = "resumes" if how == "resume" else "forks"
+    lines = [f"{verb} {name} ({at}): {', '.join(('model', *restored.done, 'random states'))} restored"]
+    if how == "fork":
+        if changes := changed(saved_config, active.config()):
+            lines.append(f"  config: {', '.join(changes)}")
+        if not restored.report.is_complete:
+            lines.append(f"  {restored.report.explained(saved_config, active.config())}")
+    lines += [f"  not restored: {note}" for note in restored.left]
+    say("\n".join(lines))
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two configs, as 'key old → new'."""
+    keys = [*before, *(key for key in now if key not in before)]
+    return [
+        f"{key} {before.get(key, 'not set')} → {now.get(key, 'not set')}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _applied(adapter: Adapter, active: ActiveRun, model: Any, report: LoadReport) -> None:
+    active.parent_is_loaded = True
+    if active.parent is not None:
+        adapter.guard(active, model, report)
+
+
+def _record(
+    active: ActiveRun,
+    name: str,
+    how: str,
+    report: LoadReport,
+    about: Mapping[str, Any],
+    restored: Restored | None = None,
+) -> None:
+    if not active.writes:
+        return
+    loaded = records.ParentLoaded(
+        reference=name,
+        how=how,
+        loaded_at=records.now(),
+        tensors=len(report.loaded),
+        share=report.share,
+        run=about.get("name"),
+        attempt=about.get("attempt"),
+        step=about.get("step"),
+        metrics_bytes=about.get("metrics_bytes"),
+        saved_at=about.get("saved_at"),
+        restored=restored.done if restored else (),
+        left=restored.left if restored else (),
+        missing=report.missing,
+        unexpected=report.unexpected,
+        mismatched=tuple(map(str, report.mismatched)),
+    )
+    files.put_new(active.attempt().layout.parent, records.to_bytes(loaded))
