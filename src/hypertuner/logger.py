@@ -25,13 +25,21 @@ class Logger:
         # A thread has no `new_run` of its own: what it logs belongs to the run the logger was made in.
         self._made_in = current.run()
 
-    def log(self, values: Mapping[str, Any], step: float | None = None) -> None:
+    def log(
+        self,
+        values: Mapping[str, Any] | None = None,
+        step: float | None = None,
+        *,
+        logs: Mapping[str, Any] | None = None,
+        framenum: float | None = None,
+    ) -> None:
         """Append one record to the run's metrics.
 
         Args:
             values: names to numbers, bools, text, zero-dimensional tensors, nested mappings (flattened to
                 'train/loss'), `hypertuner.Image`, `Text` or `Histogram`.
             step: whole number ≥ 0; None counts up by one. A float is kept as the time, as in 1.0.4.
+            logs, framenum: what 1.0.4 called values and step.
 
         A CUDA tensor is read later, without stalling the GPU: its record is written by the next `log` or
         `save`, or at exit. NaN and infinity are kept. Never raises.
@@ -40,7 +48,7 @@ class Logger:
         if not active.writes:
             return
         try:
-            journal_of(active).log(values, step)
+            journal_of(active).log(logs if values is None else values, framenum if step is None else step)
         except Exception as error:  # the edge: nothing that goes wrong here may end a training
             lose(active, error)
 
@@ -67,7 +75,7 @@ class Journal:
         self._said: set[str] = set()
         self._lock = threading.Lock()
 
-    def log(self, values: Mapping[str, Any], step: float | None) -> None:
+    def log(self, values: Mapping[str, Any] | None, step: float | None) -> None:
         """Write one record, or hold it back until the GPU has made its numbers."""
         if not isinstance(values, Mapping):
             raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")

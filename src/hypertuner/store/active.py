@@ -75,7 +75,7 @@ class ActiveRun:
         self._flushes: list[Callable[[], None]] = []
         self._pid = os.getpid()
         self._clock = time.time() - time.monotonic()
-        self.started_before = run is not None and bool(run.attempts())
+        self.started_before = run is not None and (bool(run.attempts()) or run.is_old())
 
     @property
     def name(self) -> str | None:
@@ -176,7 +176,7 @@ class ActiveRun:
         if self.run is None or not self.run.layout.record.exists():
             self._create(script)
         assert self.run is not None
-        if self._declared not in (None, self.run.config()) and not self.run.attempts():
+        if not self.started_before and self._declared not in (None, self.run.config()) and not self.run.attempts():
             # Completed by the script's defaults; from the first attempt on it stays as it is.
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def read_old_records(path: Path) -> Iterator[Record]:
             for number, row in enumerate(csv.DictReader(file)):
                 frame = _number(row.pop("frame", None))
                 values = {name: _number(text) for name, text in row.items() if name is not None and text is not None}
-                if isinstance(frame, (int, float)) and not isinstance(frame, bool):
+                if isinstance(frame, (int, float)) and math.isfinite(frame):
                     is_time = frame > 1e9 or frame != int(frame)
                     yield Record(number if is_time else int(frame), frame if is_time else written, values)
                 else:
@@ -91,9 +92,15 @@ def read_old_records(path: Path) -> Iterator[Record]:
         return
 
 
+# 1.0.4 wrote str(value): a loss that was still a tensor is spelled 'tensor(0.31, grad_fn=<...>)'.
+_TENSOR = re.compile(r"tensor\(\[*([^],)]+)")
+
+
 def _number(text: str | None) -> Value:
     if text is None:
         return None
+    if tensor := _TENSOR.match(text):
+        text = tensor[1]
     for kind in (int, float):
         try:
             return kind(text)
