@@ -73,7 +73,8 @@ class Journal:
         self._waiting: list[tuple[int, float | None, dict[str, Any]]] = []
         self._next_step = 0
         self._said: set[str] = set()
-        self._lock = threading.Lock()
+        # Reentrant: a signal that ends the run may come in the middle of `log`, in the same thread.
+        self._lock = threading.RLock()
 
     def log(self, values: Mapping[str, Any] | None, step: float | None) -> None:
         """Write one record, or hold it back until the GPU has made its numbers."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hypertuner import files
+from hypertuner import files, settings
 from hypertuner.errors import ConfigError, StorageError
 from hypertuner.store import capture, exits, metrics, records
 from hypertuner.store.process import ProcessIdentity
@@ -207,7 +207,7 @@ class ActiveRun:
         record = records.RunRecord(
             script=_relative(script) if script else None,
             arguments=capture.without_secrets(sys.argv[1:] if script else []),
-            folder=str(Path.cwd()),
+            folder=str(settings.start_folder()),
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
         )
@@ -291,11 +291,11 @@ class ActiveRun:
 
 def _relative(path: Path) -> str:
     with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
+        return str(path.relative_to(settings.start_folder()))
     return str(path)
 
 
 def _shown(folder: Path) -> str:
     with contextlib.suppress(ValueError):
-        return f"./{folder.relative_to(Path.cwd())}"
+        return f"./{folder.relative_to(settings.start_folder())}"
     return str(folder)
