@@ -162,7 +162,7 @@ class Data(torch.utils.data.Dataset):
 def work(number):
     hypertuner.Logger().log({"from a process": number}, 2000 + number)
     assert hypertuner.Args(lr=0.1, method="fork").lr == 0.1
-    assert hypertuner.Saver(torch.nn.Linear(2, 1)).save().path is None
+    assert saver.save().path is None
     return number
 
 if __name__ == "__main__":
@@ -190,27 +190,73 @@ def test_workers_make_no_runs_and_write_nothing(run_script, storage, method):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_workers_started_before_anything_was_logged_make_no_runs(run_script, storage, method):
+def test_workers_started_before_anything_was_written_make_no_runs(run_script, storage, method):
     run_script(
         """
         import multiprocessing, sys
         import hypertuner
         args = hypertuner.Args(lr=0.1, method="fork")
-        logger = hypertuner.Logger()
 
         def work(number):
-            logger.log({"from a worker": number}, number)
             return args.lr
 
         if __name__ == "__main__":
             with multiprocessing.get_context(args.method).Pool(2) as pool:
                 assert pool.map(work, range(8)) == [0.1] * 8
-            logger.log({"loss": 1.0}, 0)
+        hypertuner.Logger().log({"loss": 1.0}, 0)
+        with hypertuner.new_run(name="second"):
+            hypertuner.Logger().log({"loss": 2.0}, 0)
         """,
         f"method={method}",
     )
+    rows = table()
+    assert len(rows) == 2 and "second" in rows
+    assert {row.state for row in rows.values()} == {"finished"}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_process_that_trains_while_its_parent_does_nothing_makes_the_run(run_script, storage, method):
+    """What torch.multiprocessing.spawn does: the script's first process only waits."""
+    run_script(
+        """
+        import multiprocessing, hypertuner
+        args = hypertuner.Args(lr=0.1, method="fork", fail=False)
+
+        def train():
+            hypertuner.Logger().log({"loss": args.lr}, 0)
+            if args.fail:
+                raise ValueError("diverged")
+
+        if __name__ == "__main__":
+            process = multiprocessing.get_context(args.method).Process(target=train)
+            process.start(); process.join()
+            assert process.exitcode == int(args.fail)
+        """,
+        f"method={method}",
+        f"fail={method == 'spawn'}",
+    )
     (row,) = hypertuner.runs()
-    assert (row.state, sorted(row.metrics)) == ("finished", ["loss"])
+    assert (row.state, row.config["lr"]) == ("failed" if method == "spawn" else "finished", 0.1)
+
+
+def test_workers_of_the_outer_run_are_told_so_after_an_inner_one_has_ended(run_script, storage):
+    run_script(
+        """
+        import multiprocessing, hypertuner
+        def work():
+            hypertuner.Logger().log({"from a worker": 1.0}, 5)
+            assert hypertuner.Args().lr == 0.1
+        if __name__ == "__main__":
+            args = hypertuner.Args(lr=0.1)
+            hypertuner.Logger().log({"loss": 1.0}, 0)
+            with hypertuner.new_run(name="inner", lr=0.5):
+                hypertuner.Logger().log({"loss": 1.0}, 0)
+            process = multiprocessing.get_context("spawn").Process(target=work)
+            process.start(); process.join()
+            assert process.exitcode == 0
+        """
+    )
+    assert len(table()) == 2
 
 
 def test_a_worker_with_a_run_of_its_own_makes_it(run_script, storage):

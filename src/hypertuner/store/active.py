@@ -18,8 +18,7 @@ from typing import Any
 
 from hypertuner import files, settings
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import capture, exits, metrics, records
-from hypertuner.store.process import ProcessIdentity
+from hypertuner.store import capture, exits, metrics, process, records
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say
 from hypertuner.store.storage import Storage
@@ -54,8 +53,7 @@ class ActiveRun:
         self.storage = storage
         self.run = run
         self.given_from = given_from
-        self.writes = writes
-        """False for a worker of the process that owns the attempt, and under HYPERTUNER_MODE=off."""
+        self._writes = writes
         self.last_step: int | None = None
         self.last_values: dict[str, Any] = {}
         self.lost_records = 0
@@ -73,9 +71,19 @@ class ActiveRun:
         self._appender: files.Appender | None = None
         self._lock = threading.RLock()
         self._flushes: list[Callable[[], None]] = []
-        self._pid = os.getpid()
+        self._pid: int | None = None
         self._clock = time.time() - time.monotonic()
         self.started_before = run is not None and (bool(run.attempts()) or run.is_old())
+
+    @property
+    def writes(self) -> bool:
+        """False for a worker of the process that owns the attempt, while a worker imports the script again, and under
+        HYPERTUNER_MODE=off."""
+        return self._writes and not process.is_importing_main()
+
+    def only_read(self) -> None:
+        """Write nothing from here on: this process is a copy of the one that owns the attempt."""
+        self._writes = False
 
     @property
     def name(self) -> str | None:
@@ -181,7 +189,7 @@ class ActiveRun:
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        identity = ProcessIdentity.mine()
+        identity = process.ProcessIdentity.mine()
         attempt = self.run.claim_attempt(
             records.Started(
                 attempt=0,
@@ -196,7 +204,8 @@ class ActiveRun:
                 **capture.gather(Path.cwd()),
             )
         )
-        os.environ[ATTEMPT_VARIABLE] = str(attempt.layout.folder)
+        self._pid = os.getpid()
+        _own(attempt)
         for variable in (RUN_VARIABLE, CONFIG_VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
@@ -255,7 +264,7 @@ class ActiveRun:
     def end(self, state: str, reason: str, *, code: int | None = 0, signal: str | None = None, trace: str = "") -> None:
         """Write exit.json, once; nothing happens in a child process, or when nothing was started."""
         with self._lock:
-            if not self.is_open or os.getpid() != self._pid:
+            if not self.is_open or self._pid not in (None, os.getpid()):
                 return
             self.flush()
             self.is_open = False
@@ -283,10 +292,40 @@ class ActiveRun:
             )
             if self._appender is not None:
                 self._appender.close()
+            _disown(self._attempt)
             try:
                 self.run.end_attempt(self._attempt, ended)
             except (OSError, StorageError) as error:
                 say(f"{self.run.name}: could not record how it ended: {error}")
+
+
+# The attempts that run in this process, with its id (a forked child has a copy), the newest last.
+_owned: list[tuple[int, str]] = []
+
+
+def attempt_of_parent() -> Path | None:
+    """Folder of the attempt that a process above this one owns, as it says to its children; None without one."""
+    told = os.environ.get(ATTEMPT_VARIABLE)
+    return Path(told) if told and (os.getpid(), told) not in _owned else None
+
+
+def _own(attempt: Attempt) -> None:
+    folder = str(attempt.layout.folder)
+    _owned.append((os.getpid(), folder))
+    os.environ[ATTEMPT_VARIABLE] = folder
+
+
+def _disown(attempt: Attempt) -> None:
+    """Children started from here on belong to the attempt that still runs, if one does."""
+    folder = str(attempt.layout.folder)
+    with contextlib.suppress(ValueError):
+        _owned.remove((os.getpid(), folder))
+    if os.environ.get(ATTEMPT_VARIABLE) != folder:
+        return
+    if _owned:
+        os.environ[ATTEMPT_VARIABLE] = _owned[-1][1]
+    else:
+        del os.environ[ATTEMPT_VARIABLE]
 
 
 def _relative(path: Path) -> str:

@@ -19,6 +19,8 @@ import traceback
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
+from hypertuner.store import process
+
 
 class Ending(Protocol):
     """A run that can be told how it ended; telling it twice changes nothing."""
@@ -44,6 +46,11 @@ def watch(active: Ending) -> None:
     if not _installed:
         _installed = True
         _install()
+    if process.is_worker():
+        # multiprocessing leaves a forked worker without atexit; its own finalizers run in every one.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_worker_exit, exitpriority=0)
 
 
 def end_by(active: Ending, error: BaseException) -> None:
@@ -177,6 +184,15 @@ def _at_exit() -> None:
             end_by(active, error)
         else:
             _end_with_code(active, _exit_code)
+
+
+def _at_worker_exit() -> None:
+    error = sys.exc_info()[1]
+    for active in reversed(_watched):
+        if error is not None:
+            end_by(active, error)
+        else:
+            _end_with_code(active, None)
 
 
 def _ended_by_itself() -> bool:
