@@ -103,9 +103,12 @@ class Journal:
             self._write(number, time, {name: scalars.settle(value) for name, value in record.items()})
 
     def _write(self, step: int, time: float | None, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            if isinstance(value, media.Media):
-                record[name] = value.write(self._active.attempt().layout.media, name, step)
+        for name in [name for name, value in record.items() if isinstance(value, media.Media)]:
+            try:
+                record[name] = record[name].write(self._active.attempt().layout.media, name, step)
+            except (OSError, ValueError, TypeError, HypertunerError) as error:
+                del record[name]
+                self._leave_out(name, f"{name!r} could not be written: {error}; left out.")
         self._active.log(step, record, time)
 
     def _step(self, step: float | None) -> tuple[int, float | None]:
@@ -134,19 +137,23 @@ class Journal:
 
     def _flat(self, values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
-            name = f"{prefix}{key}"
+            name = scalars.text(f"{prefix}{key}")
             if isinstance(value, Mapping):
                 yield from self._flat(value, f"{name}/")
                 continue
             try:
                 yield name, scalars.readable(value)
             except TypeError:
-                self._active.lost_values += 1
-                self._once(
+                self._leave_out(
                     name,
                     f"{name!r} is {type(value).__module__}.{type(value).__name__}, which no metric can be; left out. "
                     "Log numbers, text, tensors with one element, hypertuner.Image, Text or Histogram.",
                 )
+
+    def _leave_out(self, name: str, text: str) -> None:
+        """Count a value that is not kept, and say the first one of its name."""
+        self._active.lost_values += 1
+        self._once(name, text)
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._said:

@@ -74,9 +74,7 @@ def test_the_argparse_script_takes_another_runs_config_and_its_own_yaml_file(run
     (first,) = hypertuner.runs()
     template = place / "template.json"
     template.write_text(json.dumps({"lr": 0.2, "epochs": 1, "arch": "narrow"}))
-    run_script(
-        script, "data", "out2", "-c", "small.yaml", "--epochs", "2", env={"HYPERTUNER_CONFIG": str(template)}
-    )
+    run_script(script, "data", "out2", "-c", "small.yaml", "--epochs", "2", env={"HYPERTUNER_CONFIG": str(template)})
     (second,) = [row for row in hypertuner.runs() if row.name != first.name]
     assert {key: second.config[key] for key in ("lr", "epochs", "arch", "samples", "output")} == {
         "lr": 0.2,
@@ -136,7 +134,10 @@ def test_a_nested_dict_is_recorded(run_script, storage):
         hypertuner.Args(config)
         hypertuner.Logger().log({"loss": 1.0}, 0)
         """,
-        "anything", "--that", "belongs=to", "--the-script",
+        "anything",
+        "--that",
+        "belongs=to",
+        "--the-script",
     )
     assert the_config(storage) == {"model.width": 8, "model.act": "gelu", "lr": 0.1, "stages": [{"depth": 2}]}
 
@@ -203,9 +204,9 @@ def test_a_hydra_multirun_says_how_to_make_each_job_a_run(run_script, hydra_conf
     done = run_script(HYDRA, "--multirun", "optimizer.lr=0.1,0.2", check=False)
     assert "with hypertuner.new_run(" in done.stderr + done.stdout
     inside = HYDRA.replace(
-        "    hypertuner.Args(cfg)\n    hypertuner.Logger().log({\"loss\": cfg.optimizer.lr}, 0)\n",
+        '    hypertuner.Args(cfg)\n    hypertuner.Logger().log({"loss": cfg.optimizer.lr}, 0)\n',
         "    with hypertuner.new_run():\n        hypertuner.Args(cfg)\n"
-        "        hypertuner.Logger().log({\"loss\": cfg.optimizer.lr}, 0)\n",
+        '        hypertuner.Logger().log({"loss": cfg.optimizer.lr}, 0)\n',
     )
     assert inside != HYDRA
     run_script(inside, "--multirun", "optimizer.lr=0.1,0.2", env={"HYPERTUNER_STORAGE": "sweep"})

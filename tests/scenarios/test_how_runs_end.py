@@ -10,9 +10,9 @@ import textwrap
 import time
 
 import pytest
+from tests.conftest import script_environment
 
 import hypertuner
-from tests.conftest import _environment
 
 LOG = "import hypertuner\nhypertuner.Logger().log({'loss': 1.0}, 0)\n"
 
@@ -38,7 +38,11 @@ def start(tmp_path):
         script = tmp_path / "train.py"
         script.write_text(textwrap.dedent(source))
         process = subprocess.Popen(
-            [sys.executable, str(script)], env=_environment(env), stdout=subprocess.PIPE, cwd=tmp_path, encoding="utf-8"
+            [sys.executable, str(script)],
+            env=script_environment(env),
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+            encoding="utf-8",
         )
         started.append(process)
         assert process.stdout.readline() == "ready\n"
@@ -75,7 +79,11 @@ time.sleep(60)
         ("import os; os.abort()", -signal.SIGABRT, "crashed"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); input()", -signal.SIGTERM, "stopped"),
         ("import sys\ntry:\n    sys.exit(2)\nexcept SystemExit:\n    pass", 0, "finished"),
-        ("import argparse\ntry:\n    argparse.ArgumentParser().parse_args(['--x'])\nexcept SystemExit:\n    pass", 0, "finished"),
+        (
+            "import argparse\ntry:\n    argparse.ArgumentParser().parse_args(['--x'])\nexcept SystemExit:\n    pass",
+            0,
+            "finished",
+        ),
     ],
 )
 def test_each_way_to_end_gives_its_state_and_the_scripts_own_exit_code(run_script, storage, ending, code, state):

@@ -344,14 +344,16 @@ logger.log({"loss": 0.5}, 0)""",
 def test_a_notebook_with_several_runs_and_a_class_defined_in_a_cell(run_script, storage, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    from tests.conftest import _environment
+    from tests.conftest import script_environment
 
-    for name, value in _environment({}).items():
+    for name, value in script_environment({}).items():
         monkeypatch.setenv(name, value)
     cells = [nbformat.v4.new_code_cell(source) for source in NOTEBOOK]
     cells[5]["metadata"]["tags"] = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
     client.execute()
     shown = notebook.cells[-1]["outputs"][0]["data"]
     assert "<table" in shown["text/html"] and "cell-0" in shown["text/plain"]
