@@ -206,25 +206,21 @@ class Appender:
             path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666 & ~_UMASK
         )
         self.size = os.fstat(self._descriptor).st_size
-        # A writer that was killed in the middle of a record left half a line: close it, readers skip it.
-        if self.size and os.pread(self._descriptor, 1, self.size - 1) != b"\n":
-            self.append(b"\n")
+        # A writer that was killed in the middle of a record, or a full disk, left half a line: readers skip it, and
+        # the next record must not continue it.
+        self._is_torn = bool(self.size) and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
 
     def append(self, record: bytes) -> None:
         """Write `record` at the end. OSError (nothing or a part was written) when there is no room."""
         if fault_plan is not None:
             _do("append", self.path)
+        if self._is_torn:
+            record = b"\n" + record
         written = os.write(self._descriptor, record)
         self.size += written
-        if written < len(record):
-            # Half a line is on the disk: the next record must not continue it.
+        self._is_torn = written < len(record)
+        if self._is_torn:
             raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
-
-    def close_half_line(self) -> None:
-        """End a line that a full disk cut short, if there is one."""
-        self.size = os.fstat(self._descriptor).st_size
-        if self.size and os.pread(self._descriptor, 1, self.size - 1) != b"\n":
-            self.append(b"\n")
 
     def sync(self) -> None:
         """Return when all that was appended survives a power cut."""

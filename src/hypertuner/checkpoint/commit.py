@@ -78,6 +78,9 @@ def offer(run: Run, fallback: Path | None = None) -> Path | None:
     best = reference.best_of(checkpoints)
     chosen = best.path if best is not None else (checkpoints[-1].path if checkpoints else fallback)
     if chosen is not None and not _is_same_file(chosen, run.layout.model):
+        if len(checkpoints) == 1 and run.layout.model.exists() and not run.layout.old_model.exists():
+            # The first checkpoint here, and yet there is a model: 1.0.4's, of which nothing else keeps a copy.
+            files.link_or_copy(run.layout.model, run.layout.old_model)
         files.link_or_copy(chosen, run.layout.model)
     return chosen
 

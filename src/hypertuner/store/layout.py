@@ -63,6 +63,7 @@ class RunLayout:
         self.parent = folder / "parent.pt"
         self.model = folder / "model.pt"
         self.old_metrics = folder / "logs.csv"
+        self.old_model = folder / "model.old.pt"
         self.attempts = folder / "attempts"
 
     def attempt(self, number: int) -> AttemptLayout:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,15 @@ def read_old_records(path: Path) -> Iterator[Record]:
         return
 
 
+# 1.0.4 wrote str(value): a loss that was still a tensor is spelled 'tensor(0.31, grad_fn=<...>)'.
+_TENSOR = re.compile(r"tensor\(\[*([^],)]+)")
+
+
 def _number(text: str | None) -> Value:
     if text is None:
         return None
+    if tensor := _TENSOR.match(text):
+        text = tensor[1]
     for kind in (int, float):
         try:
             return kind(text)

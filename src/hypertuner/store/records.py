@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. FileNotFoundError if there is none; CorruptFileError if it is something else."""
     data = path.read_bytes()
     try:
-        value = orjson.loads(data)
+        value = _loads(data)
     except orjson.JSONDecodeError as error:
         raise CorruptFileError(
             f"{path} is not JSON: {error}.\n  It is {len(data)} bytes long. Restore it from a copy, or remove it.",
@@ -165,6 +166,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CorruptFileError(f"{path} holds a JSON {type(value).__name__}, not an object.", path=path)
     return value
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        # What Python's own json writes (NaN, Infinity) and editors add (a byte order mark) is read all the same.
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise error from None
 
 
 def read(kind: type[T], path: Path) -> T | None:

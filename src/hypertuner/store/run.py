@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.store import layout, metrics, names, records
+from hypertuner.errors import ConfigError, CorruptFileError
+from hypertuner.store import layout, metrics, names, records, values
 from hypertuner.store.process import ProcessIdentity
 
 # As we write them: int() would give "01", or a 1 in another script, the place of "1".
@@ -142,11 +143,16 @@ class Run:
         return any(path.exists() for path in (self.layout.record, self.layout.config, self.layout.old_metrics))
 
     def config(self) -> dict[str, Any]:
-        """The hyperparameters it was given, flat, dotted keys; {} when it was given none."""
+        """The hyperparameters it was given, flat, dotted keys; {} when it was given none.
+
+        A config.json that people or 1.0.4 wrote may be nested; it reads alike.
+        """
         try:
-            return records.read_json(self.layout.config)
+            return values.flatten(records.read_json(self.layout.config))
         except FileNotFoundError:
             return {}
+        except ConfigError as error:
+            raise CorruptFileError(f"{self.layout.config}: {error}", path=self.layout.config) from error
 
     def effective_config(self) -> dict[str, Any]:
         """The config as the script of the newest attempt began with it, else as it was given."""
