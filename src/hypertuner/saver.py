@@ -16,9 +16,9 @@ from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import CheckpointError
-from hypertuner.frameworks import restoring
+from hypertuner.frameworks import peers, restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
-from hypertuner.store import Run, capture, current, records
+from hypertuner.store import Run, capture, current, layout, records
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
@@ -116,6 +116,7 @@ class Saver:
         """
         active = current.run_for(self._made_in)
         active.flush()
+        at = f"{step}-{epoch}"
         step_given = step is not None or active.last_step is not None
         if step is None:
             step = active.last_step or 0
@@ -123,14 +124,17 @@ class Saver:
             raise ValueError(f"step is a whole number ≥ 0, got {step!r}")
         values = dict(active.last_values if metrics is None else metrics)
         if not active.writes:
+            if self._adapter is not None and self._training and active.is_follower:
+                peers.hand_over(active, at, self._adapter.rank_state(self._training))
             return Checkpoint(active.name, step, epoch, values, None, step_given)
         if self._model is None:
             self._find(sys._getframe(1))
         if self._adapter is None:
             raise _no_model()
-        return self._write(self._adapter, active, Checkpoint(active.name, step, epoch, values, None, step_given))
+        wanted = Checkpoint(active.name, step, epoch, values, None, step_given)
+        return self._write(self._adapter, active, wanted, at)
 
-    def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint) -> Checkpoint:
+    def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint, at: str) -> Checkpoint:
         attempt = active.attempt()
         run = active.run
         assert run is not None
@@ -164,8 +168,10 @@ class Saver:
             "environment": _environment(run),
         }
 
+        others = peers.collect(active, at) if self._training else []
+
         def write(file: io.RawIOBase) -> dict[str, Any]:
-            return _moved(adapter.write(file, self._model, document, self._training), header)
+            return _moved(adapter.write(file, self._model, document, self._training, others), header)
 
         path = commit.commit(attempt, run, wanted.step, header, write)
         commit.offer(run, path)
@@ -215,8 +221,11 @@ class Saver:
         assert self._adapter is not None
         if active.resume is not None:
             assert active.run is not None
-            found = reference.resolve(f"{active.run.name}@{active.resume}", active.storage)
-            self._restore(active, found.path, found.reference, "resume")
+            wanted = f"{active.run.name}@{active.resume}"
+            path = active.agree(
+                "restore", "make its Saver", lambda: str(reference.resolve(wanted, active.storage).path)
+            )
+            self._restore(active, Path(path), wanted, "resume")
         elif active.parent is not None and active.parent.parent.how == "fork":
             self._restore(active, active.parent.file, active.parent.parent.reference, "fork")
         elif active.parent is not None:
@@ -239,15 +248,15 @@ class Saver:
             MismatchError: it does not fit.
         """
         active = current.run_for(self._made_in)
-        if self._restored is None and active.restores and active.run is not None:
+        if self._restored is not None or not active.restores:
+            return self._restored
+        if path := active.agree("resume", "call saver.resume()", lambda: _newest(active.run)):
             if self._model is None:
                 self._find(sys._getframe(1))
-            files_ = reference.on_path(active.run)
-            if files_ and self._restored is None:
-                if self._adapter is None:
-                    raise _no_model()
-                file = files_[-1]
-                self._restore(active, file.path, f"{active.run.name}@{file.step}", "resume")
+            if self._adapter is None:
+                raise _no_model()
+            if self._restored is None:  # finding the model restored it, when the run was started to be resumed
+                self._restore(active, Path(path), f"{active.name}@{_step_of(path)}", "resume")
         return self._restored
 
     @property
@@ -273,6 +282,17 @@ class Saver:
             # What the script drew while it set itself up does not count: the loop begins as it would have gone on.
             self._randomness()
         return int(number) + 1
+
+
+def _newest(run: Run | None) -> str:
+    """Path of the newest checkpoint on a run's path, '' when there is none."""
+    found = reference.on_path(run) if run is not None else []
+    return str(found[-1].path) if found else ""
+
+
+def _step_of(path: str) -> str:
+    found = layout.checkpoint_step(Path(path))
+    return str(found[0]) if found else "last"
 
 
 def _no_model() -> CheckpointError:

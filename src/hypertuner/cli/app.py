@@ -86,12 +86,28 @@ def run(
         str | None,
         typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
     ] = None,
+    nproc: Annotated[
+        int, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
+    ] = 1,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")
+    ] = None,
     storage: StoragePath = None,
 ) -> None:
     """Run a script with a config, in the foreground: as `python SCRIPT`, with the terminal to itself."""
     from hypertuner.cli.run import run as run_
 
-    raise typer.Exit(run_(script, ctx.args, ctx.obj, name=name, start_from=start_from, storage=_storage(storage)))
+    code = run_(
+        script,
+        ctx.args,
+        ctx.obj,
+        name=name,
+        start_from=start_from,
+        storage=_storage(storage),
+        nproc=nproc,
+        gpus=gpus,
+    )
+    raise typer.Exit(code)
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")

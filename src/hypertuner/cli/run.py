@@ -9,7 +9,7 @@ from pathlib import Path
 from hypertuner.cli import given
 from hypertuner.cli.terminal import duration_text, plain, say, state_cell, value_text
 from hypertuner.index.runs import read_row
-from hypertuner.queue import start
+from hypertuner.queue import launch, start
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric
 
@@ -22,15 +22,23 @@ def run(
     name: str | None,
     start_from: str | None,
     storage: Storage,
+    nproc: int = 1,
+    gpus: int | None = None,
 ) -> int:
     """Make a run and run it; the script's exit code, and 1 for a run that failed although the script ended well."""
     start.check_script(script)
+    processes = gpus or nproc
+    if processes > 1:
+        launch.check_processes(processes, gpus=gpus is not None)
     config, arguments = given.read(words, makes_args=start.makes_args(script))
     arguments += after_dashes
-    made = start.make_run(script, config, arguments, name=name, start_from=start_from, storage=storage)
+    made = start.make_run(
+        script, config, arguments, name=name, start_from=start_from, storage=storage, processes=processes
+    )
     settings = " ".join(f"{key}={value_text(value)}" for key, value in config.items())
     origin = f", from {start_from}" if start_from else ""
-    say(f"run {made.name}: {script}{f' {settings}' if settings else ''}{origin}")
+    several = f", {processes} processes" if processes > 1 else ""
+    say(f"run {made.name}: {script}{f' {settings}' if settings else ''}{origin}{several}")
     code = start.run_in_foreground(made, script, arguments)
     say(_ending(made))
     return code or int(made.state() == RunState.failed)

@@ -139,7 +139,7 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _applied(adapter: Adapter, active: ActiveRun, model: Any, report: LoadReport) -> None:
     active.parent_is_loaded = True
-    if active.parent is not None:
+    if active.parent is not None or active.resume is not None:
         adapter.guard(active, model, report)
 
 

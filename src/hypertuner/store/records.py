@@ -49,6 +49,8 @@ class RunRecord:
     created: str
     parent: Parent | None = None
     study: str | None = None
+    processes: int = 1
+    """How many processes train it together, on one machine (torchrun)."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,12 @@ class TorchAdapter:
         return modules.find_model(scopes) if model is None else modules.check_model(model)
 
     def write(
-        self, file: io.RawIOBase, model: modules.Model, document: Mapping[str, Any], training_parts: Mapping[str, Any]
+        self,
+        file: io.RawIOBase,
+        model: modules.Model,
+        document: Mapping[str, Any],
+        training_parts: Mapping[str, Any],
+        others: Sequence[bytes | None] = (),
     ) -> dict[str, Any]:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
         state = State(model)
@@ -51,7 +56,7 @@ class TorchAdapter:
             except objects.ObjectError as error:
                 problem = str(error)
                 self._say_weights_only(model, problem)
-        saved, odd = training.capture(training_parts, model) if training_parts else ({}, {})
+        saved, odd = training.capture(training_parts, model, others) if training_parts else ({}, {})
         placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
         whole: dict[str, Any] = {**document, **placed, "module": data}
         if not data:
@@ -74,6 +79,10 @@ class TorchAdapter:
             "device": _devices(model),
             "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
         }
+
+    def rank_state(self, training_parts: Mapping[str, Any]) -> bytes:
+        """Random states and data position of this rank, as safe loading accepts them."""
+        return training.rank_state(training_parts)
 
     def _say_weights_only(self, model: modules.Model, problem: str) -> None:
         kind = type(model).__name__
@@ -176,10 +185,10 @@ class TorchAdapter:
             )
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
         report = self.fill(model, archive, strict=not fork, trusted=trusted)
-        done, left = training.restore(training_parts, target, saved, odd, fork=fork)
+        done, left = training.restore(training_parts, target, training.of_rank(saved, ranks.rank()), odd, fork=fork)
 
         def randomness() -> list[str]:
-            return training.restore_randomness(saved, ranks.rank())
+            return training.restore_randomness(saved, *ranks.place())
 
         left += randomness()
         return Restored(report, tuple(done), tuple(left), randomness)
@@ -187,6 +196,8 @@ class TorchAdapter:
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""
         parent.watch()
+        if active.parent_is_loaded:
+            parent.say_loaded(active)
         if report is not None:
             target = modules.check_model(filled)
             names = set(report.loaded)

@@ -7,8 +7,11 @@ scheduler is stepped to the saved count, so that its rate is the one that its ow
 
 from __future__ import annotations
 
+import io
+import random
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,10 +24,16 @@ ORDER = ("optimizer", "scheduler", "scaler", "ema", "dataloader", "extra")
 """What a Saver may be given; the optimizer comes before the scheduler that sets its rates."""
 
 
-def capture(parts: Mapping[str, Any], model: modules.Model) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(training state that safe loading accepts, parts of it that it refuses)."""
+def capture(
+    parts: Mapping[str, Any], model: modules.Model, others: Sequence[bytes | None] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(training state that safe loading accepts, parts of it that it refuses).
+
+    `others`: the `rank_state` of ranks 1, 2, …; of one that is not known None, which leaves its place empty.
+    """
     names = _parameter_names(model)
-    saved: dict[str, Any] = {"kinds": {}, "names": {}, "ranks": [{"random": randomness.capture()}]}
+    ranks = [{"random": randomness.capture()}, *({} if state is None else _rank_state(state) for state in others)]
+    saved: dict[str, Any] = {"kinds": {}, "names": {}, "ranks": ranks}
     odd: dict[str, Any] = {}
     for name, part in _named(parts):
         state = _state_of(name, part)
@@ -36,6 +45,26 @@ def capture(parts: Mapping[str, Any], model: modules.Model) -> tuple[dict[str, A
         else:
             odd[name] = state
     return saved, odd
+
+
+def rank_state(parts: Mapping[str, Any]) -> bytes:
+    """Random states and data position of this rank, as bytes that safe loading accepts."""
+    loaders = {name: _state_of(name, part) for name, part in _named(parts) if name.startswith("dataloader")}
+    state = {"random": randomness.capture(), "loaders": {name: own for name, own in loaders.items() if is_plain(own)}}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _rank_state(state: bytes) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
+    return loaded
+
+
+def of_rank(saved: Mapping[str, Any], rank: int) -> Mapping[str, Any]:
+    """The training state as this rank restores it: with its own data position, where the checkpoint has it."""
+    ranks = saved.get("ranks") or []
+    return {**saved, **(ranks[rank].get("loaders", {}) if rank < len(ranks) else {})}
 
 
 def restore(
@@ -84,16 +113,35 @@ def restore(
     return done, left
 
 
-def restore_randomness(saved: Mapping[str, Any], rank: int) -> list[str]:
-    """Set the random states of this rank; what is not exact, in words."""
+def restore_randomness(saved: Mapping[str, Any], rank: int, world_size: int = 1) -> list[str]:
+    """Set the random states of this rank; what is not exact on any rank, in words."""
     ranks = saved.get("ranks") or []
-    if rank < len(ranks) and ranks[rank]:
-        return randomness.restore(ranks[rank]["random"])
     if not ranks:
         return ["random state: the checkpoint has none"]
-    notes = randomness.restore(ranks[0]["random"])
-    torch.manual_seed(torch.initial_seed() + 1 + rank)
-    return [*notes, f"random state of rank {rank}: the checkpoint has none, seeded anew"]
+    if rank < len(ranks) and ranks[rank]:
+        notes = randomness.restore(ranks[rank]["random"])
+    else:
+        notes = randomness.restore(ranks[0]["random"])
+        # Not the same draws as rank 0: dropout and augmentation of two ranks would be copies of each other.
+        seed = torch.initial_seed() + rank
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(seed % 2**32)
+    if len(ranks) != world_size:
+        notes.append(
+            f"the split of the data: {_processes(len(ranks))} saved it, {world_size} go on, so that from here on "
+            "the numbers are not those of a training that was never interrupted"
+        )
+    if unknown := [number for number in range(world_size) if number >= len(ranks) or not ranks[number]]:
+        numbers = f"rank{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown))}"
+        why = "" if len(ranks) < world_size else " (save() was not called there)"
+        notes.append(f"random state of {numbers}{why}: seeded anew, data position as rank 0's")
+    return notes
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _named(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
