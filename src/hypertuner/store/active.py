@@ -28,6 +28,9 @@ RESUME_VARIABLE = "HYPERTUNER_RESUME"
 ATTEMPT_VARIABLE = "HYPERTUNER_ATTEMPT"
 CONFIG_VARIABLE = "HYPERTUNER_CONFIG"
 
+FAILED = "failed"
+"""Under this word and its number a rank that does not write tells why it failed."""
+
 # How gloo and NCCL say it.
 _PEER_IS_GONE = ("closed by peer", "reset by peer", "remote process exited", "DistBackendError", "DistNetworkError")
 _SILENT_S = 10.0  # a rank that waits longer for rank 0 says so
@@ -398,7 +401,7 @@ class ActiveRun:
     def _tell_failure(self, state: str, reason: str) -> None:
         """The run of a rank that does not write: rank 0 says in exit.json why it failed."""
         if state == "failed" and self.is_follower:
-            board.tell(self.key(f"failed/{ranks.rank()}"), reason.encode(errors="replace"))
+            board.tell(self.key(f"{FAILED}/{ranks.rank()}"), reason.encode(errors="replace"))
 
     def _with_others(self, state: str, reason: str) -> tuple[str, str]:
         """(state, reason) of rank 0's end, with what another rank told of its own.
@@ -406,7 +409,7 @@ class ActiveRun:
         What rank 0 sees is what came of that: torchrun stops it, or a connection is suddenly closed.
         """
         for other in range(1, ranks.world_size()):
-            if (told := board.ask_of_the_dead(self.key(f"failed/{other}"))) is not None:
+            if (told := board.ask_of_the_dead(self.key(f"{FAILED}/{other}"))) is not None:
                 return "failed", f"rank {other}: {told.decode(errors='replace')}"
         is_lost = state == "failed" and any(words in reason for words in _PEER_IS_GONE)
         return state, f"another rank was killed or lost: {reason}" if is_lost else reason

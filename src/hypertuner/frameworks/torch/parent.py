@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hypertuner.errors import CheckpointError
 from hypertuner.store import board, current, ranks
-from hypertuner.store.active import ActiveRun
+from hypertuner.store.active import FAILED, ActiveRun
 
 _SAMPLES = 16
 _WORD = "begins"
@@ -111,4 +111,6 @@ def _check_others(active: ActiveRun) -> None:
     keys = {active.key(f"{_WORD}/{rank}"): rank for rank in range(ranks.world_size()) if rank != ranks.rank()}
     for key, word in board.wait(keys, _PATIENCE_S).items():
         if word.startswith(b"!"):
+            # The launcher stops all when the first is gone: let the one that knows why say so.
+            board.wait([active.key(f"{FAILED}/{keys[key]}")], _PATIENCE_S)
             raise CheckpointError(f"Rank {keys[key]} stopped this training: {word[1:].decode(errors='replace')}")
