@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint import commit, reference
+from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.format.archive import Archive
@@ -155,7 +155,7 @@ class Saver:
         path = commit.commit(
             attempt, run, step, header, lambda file: _moved(adapter.write(file, self._model, document), header)
         )
-        commit.offer(run, path)
+        offer.offer(run, path)
         commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
         return Checkpoint(run.name, step, epoch, metrics, path)
 

@@ -225,11 +225,7 @@ class ActiveRun:
             if self._appender is None:
                 self._appender = files.Appender(self.attempt().layout.metrics)
             line = metrics.encode(step, self._clock + time.monotonic() if time_s is None else time_s, values)
-            try:
-                self._appender.append(line)
-            except OSError:
-                self._appender.close_half_line()
-                raise
+            self._appender.append(line)
             self.last_step = step
             self.last_values.update(values)
 

@@ -7,6 +7,7 @@ a secret in arguments or in a diff is replaced before it is written.
 from __future__ import annotations
 
 import ast
+import contextlib
 import getpass
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
+from hypertuner.errors import StorageError
 
 _ENVIRONMENT = re.compile(
     r"CUDA_\w+|NVIDIA_VISIBLE_DEVICES|OMP_\w+|MKL_NUM_THREADS|OPENBLAS_NUM_THREADS|NCCL_\w+|TORCH_\w+|PYTORCH_\w+"
@@ -194,18 +196,28 @@ def _files_of(folder: Path, parts: Sequence[str]) -> list[Path]:
 
 
 def keep_source(start: Path, target: Path) -> None:
-    """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out."""
+    """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out.
+
+    `target` appears with all that it is to hold, or not at all.
+    """
     room = settings.SOURCE_TOTAL_BYTES.get()
-    for path in local_sources(start):
-        size = path.stat().st_size
-        if size > settings.SOURCE_FILE_BYTES.get() or size > room:
-            continue
-        try:
-            place = path.relative_to(start.parent)
-        except ValueError:
-            continue
-        room -= size
-        files.copy_into(path, target / place)
+    draft = files.draft_folder(target)
+    try:
+        for path in local_sources(start):
+            size = path.stat().st_size
+            if size > settings.SOURCE_FILE_BYTES.get() or size > room:
+                continue
+            try:
+                place = path.relative_to(start.parent)
+            except ValueError:
+                continue
+            room -= size
+            files.copy_into(path, draft / place)
+        files.move(draft, target)
+    except (OSError, StorageError):
+        with contextlib.suppress(OSError):
+            files.remove_folder(draft)
+        raise
 
 
 def gather(folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 from hypertuner import files
 from hypertuner.store import layout, metrics, records
 from hypertuner.store.process import ProcessIdentity
+
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class RunState(str, enum.Enum):
@@ -142,7 +145,7 @@ class Run:
         """Its attempts that were claimed, 1 first."""
         if not self.layout.attempts.is_dir():
             return []
-        folders = [path for path in self.layout.attempts.iterdir() if path.name.isdecimal()]
+        folders = [path for path in self.layout.attempts.iterdir() if _ATTEMPT.fullmatch(path.name)]
         attempts = [Attempt(path) for path in sorted(folders, key=lambda path: int(path.name))]
         return [attempt for attempt in attempts if attempt.layout.started.exists()]
 
@@ -186,6 +189,11 @@ class Run:
         number = existing[-1].number + 1 if existing else 1
         while True:
             place = self.layout.attempt(number)
+            # A folder that nobody claimed and that holds something already is not ours: what an attempt appends to
+            # would be whatever lies there, a link to a file elsewhere among it.
+            if place.folder.is_symlink() or (place.folder.exists() and any(place.folder.iterdir())):
+                number += 1
+                continue
             files.make_folder(place.folder)
             try:
                 files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
