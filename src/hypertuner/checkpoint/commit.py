@@ -40,7 +40,8 @@ def commit(
     Raises: CheckpointError when a newer attempt owns the run; StorageFullError; what `write` raises.
     """
     check_is_newest(attempt, run)
-    _sweep(run)
+    if not attempt.layout.checkpoints.exists():  # its first save
+        _sweep(run)
     files.make_folder(attempt.layout.checkpoints)
     repeat = 0
     while (path := attempt.layout.checkpoint(step, repeat)).exists():
@@ -56,7 +57,7 @@ def commit(
 
 def _sweep(run: Run) -> None:
     """Remove the drafts that killed processes left in the run."""
-    for folder in (run.folder, *(attempt.layout.checkpoints for attempt in run.attempts())):
+    for folder in (run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
         files.sweep_drafts(folder)
 
 

@@ -208,7 +208,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     TypeError when a needed one is missing, or holds what it never holds.
     """
     known: dict[str, Any] = {}
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a type is hashable, whatever T is
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
         if entry.name in values:
             value = values[entry.name]
