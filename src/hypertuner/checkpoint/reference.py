@@ -68,7 +68,7 @@ def resolve(reference: str | os.PathLike[str] | Run, storage: Storage | None = N
 def _run_around(path: Path) -> Run | None:
     """The run that a file lies in: model.pt, or attempts/<n>/checkpoints/<file>."""
     parents = path.absolute().parents
-    for folder in (parents[0], *(parents[3:4])):
+    for folder in (*parents[:1], *parents[3:4]):
         if is_run_folder(folder):
             return Run(folder)
     return None

@@ -24,7 +24,7 @@ def runs(query: str | None = None, storage: Storage | str | None = None) -> RunT
     for run in place.list():
         try:
             rows.append(read_row(run))
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             say(str(error))
             rows.append(RunRow(name=run.name, state=str(RunState.unknown), note=str(error)))
     table = RunTable(sorted(rows, key=lambda row: (-row.created, row.name)))

@@ -74,6 +74,8 @@ def _decode(line: bytes) -> Record | None:
     try:
         raw = orjson.loads(line)
         values = raw["values"]
+        if not isinstance(values, dict):
+            return None
         for name, text in raw.get("nonfinite", {}).items():
             values[name] = float(text)
         return Record(int(raw["step"]), float(raw["time"]), values)
