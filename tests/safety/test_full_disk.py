@@ -1,4 +1,4 @@
-"""Disks that fill, break or may not be written: the previous model stays, the error says what to do, training goes on."""
+"""Disks that fill, break or may not be written: the previous model stays, errors say what to do, training goes on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def net_of(value):
 
 
 def drafts(storage):
-    return [path for path in storage.rglob(".draft-*")]
+    return list(storage.rglob(".draft-*"))
 
 
 def is_whole(path, value):

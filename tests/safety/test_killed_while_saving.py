@@ -1,4 +1,4 @@
-"""SIGKILL at every operation of a save, and at random moments: no torn file, no lost commit, nothing to clean by hand."""
+"""SIGKILL at every operation of a save, and at random moments: no torn file, no lost commit, nothing to clean up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Nothing runs that was not asked to: whose object a file holds is decided by the user's own mark, and by nothing else."""
+"""Nothing runs that was not asked to: only the user's own mark, or his word, lets the object in a file run."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -258,6 +259,27 @@ def test_no_way_to_read_a_hostile_file_runs_anything(model, storage, run_script,
         (hostile / "source" / name).write_text("open('ran-a-plant', 'w')\n")
     hostile.rename(storage / "hostile")
     run_script(WATCHED, name="watch.py")
+    assert not list(tmp_path.glob("ran-*"))
+
+
+def test_what_was_checked_is_what_runs_also_when_the_file_changes_in_between(model, tmp_path):
+    from hypertuner.errors import HypertunerError
+    from hypertuner.frameworks.torch.adapter import TorchAdapter
+
+    def change(document):
+        document["module"] = HOSTILE.ljust(len(document["module"]), b"x")
+        document["opaque"] = HOSTILE.ljust(len(document["opaque"]), b"x")
+
+    hostile = resealed(model, tmp_path / "hostile.pt", change=change).read_bytes()
+    own = tmp_path / "own.pt"
+    own.write_bytes(model.read_bytes())
+    for weights in (False, True):
+        with Archive.open(own) as archive:
+            assert archive.is_marked_by(trust.user_key())
+            own.write_bytes(hostile)  # the same inode, in place
+            with contextlib.suppress(HypertunerError):
+                TorchAdapter().read(archive, trusted=True, weights=weights)
+        own.write_bytes(model.read_bytes())
     assert not list(tmp_path.glob("ran-*"))
 
 

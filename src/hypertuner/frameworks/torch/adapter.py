@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hypertuner import settings
+from hypertuner.checkpoint.format import pickles
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.recipe.rebuild import Rebuilder
 from hypertuner.checkpoint.recipe.recording import Recipe, Recording
@@ -88,7 +89,7 @@ class TorchAdapter:
         index = archive.index
         has_object = index.recipe is not None
         if weights or (not has_object and not index.extra.get("module_problem")):
-            return self._with_odd(tensors, trusted)
+            return self._with_odd(archive, tensors, trusted)
         if not has_object:
             raise CheckpointError(
                 f"{archive.path} holds weights only: {index.extra['module_problem']}.\n"
@@ -96,11 +97,10 @@ class TorchAdapter:
             )
         if not trusted:
             raise _untrusted(archive)
-        document = tensors.document()
         recipe = Recipe.from_json(index.recipe)
         rebuilder = Rebuilder(recipe, index.hyperparameters, str(archive.path))
         try:
-            model = objects.load(document["module"], tensors.tensor, {}, rebuilder)
+            model = objects.load(_code(archive, "module"), tensors.tensor, {}, rebuilder)
         except (KeyError, pickle.UnpicklingError, EOFError) as error:
             raise CorruptFileError(
                 f"{archive.path}: its model object cannot be read: {error}", path=archive.path
@@ -112,11 +112,11 @@ class TorchAdapter:
             ) from error
         return model if device is None or not hasattr(model, "to") else model.to(device)
 
-    def _with_odd(self, tensors: reading.Tensors, trusted: bool) -> OrderedDict[str, Any]:
+    def _with_odd(self, archive: Archive, tensors: reading.Tensors, trusted: bool) -> OrderedDict[str, Any]:
         values = tensors.part("state_dict")
-        opaque = tensors.document().get("opaque") if tensors.has_opaque else None
-        if opaque is not None and trusted:
-            values.update(pickle.loads(opaque))  # noqa: S301  # the user's own file, or one they vouched for
+        if tensors.has_opaque and trusted:
+            # The user's own file, or one they vouched for.
+            values.update(pickle.loads(_code(archive, "opaque")))  # noqa: S301
         return values
 
     def _read_foreign(self, archive: Archive, *, trusted: bool, device: Any, weights: bool) -> Any:
@@ -167,6 +167,15 @@ class TorchAdapter:
                 if prefix + name in names
             }
             active.claims["parent fingerprint"] = parent.Fingerprint(parameters)
+
+
+def _code(archive: Archive, member: str) -> bytes:
+    """The bytes of 'module' or 'opaque': those that the mark was checked over, also when the file changed since."""
+    root = archive.pickle(most_operations=pickles.MOST_OPERATIONS_OF_OURS).root
+    data = root.get(member) if isinstance(root, dict) else None
+    if not isinstance(data, bytes):
+        raise CorruptFileError(f"{archive.path} is damaged: it has no {member!r}.", path=archive.path)
+    return data
 
 
 def _is_named_tensors(model: modules.Model) -> bool:
