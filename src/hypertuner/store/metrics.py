@@ -9,6 +9,7 @@ infinity are null in `values` and spelled in `nonfinite`. Metrics of hypertuner 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -19,6 +20,11 @@ from typing import Any, BinaryIO
 
 import orjson
 import xxhash
+
+from hypertuner import files
+
+MOST_LINE_BYTES = 4 * 1024 * 1024  # of one record: some 100,000 metrics
+_BUFFER_BYTES = 64 * 1024
 
 Value = float | int | str | bool | None
 
@@ -50,13 +56,17 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
     `upto` stops at that many bytes. Lines that are not records (a torn end, a damaged line) are skipped.
     """
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(files.open_regular(path), _BUFFER_BYTES) as file:
             position = 0
-            for line in file:
+            is_rest = False
+            while line := file.readline(MOST_LINE_BYTES):
                 position += len(line)
-                if not line.endswith(b"\n") or (upto is not None and position > upto):
+                if upto is not None and position > upto:
                     return
-                record = _decode(line)
+                # A line without its end is the torn last one, or a piece of one that no logger wrote.
+                is_whole = line.endswith(b"\n")
+                record = _decode(line) if is_whole and not is_rest else None
+                is_rest = not is_whole
                 if record is not None:
                     yield record
     except (FileNotFoundError, NotADirectoryError):
@@ -82,7 +92,9 @@ def read_old_records(path: Path) -> Iterator[Record]:
     1.0.4 used the time as the frame when it was given none: such a row gets its number as step.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        with io.TextIOWrapper(
+            io.BufferedReader(files.open_regular(path)), encoding="utf-8", errors="replace", newline=""
+        ) as file:
             written = path.stat().st_mtime
             for number, row in enumerate(csv.DictReader(file)):
                 frame = _number(row.pop("frame", None))
