@@ -141,7 +141,7 @@ def test_a_wrong_type_is_named_and_the_others_are_shown(two, file, change):
     table = hypertuner.runs()
     assert table["sound"].note == ""
     assert str(path) in table["bad"].note
-    assert f"is not a complete {path.name}" in table["bad"].note
+    assert f"is not a {path.name}" in table["bad"].note
     assert repr(table)
     assert table._repr_html_()
 

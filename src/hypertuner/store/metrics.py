@@ -57,20 +57,25 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
     """
     try:
         with io.BufferedReader(files.open_regular(path), _BUFFER_BYTES) as file:
-            position = 0
-            is_rest = False
-            while line := file.readline(MOST_LINE_BYTES):
-                position += len(line)
+            for position, record in _records(file):
                 if upto is not None and position > upto:
                     return
-                # A line without its end is the torn last one, or a piece of one that no logger wrote.
-                is_whole = line.endswith(b"\n")
-                record = _decode(line) if is_whole and not is_rest else None
-                is_rest = not is_whole
                 if record is not None:
                     yield record
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def _records(file: io.BufferedReader) -> Iterator[tuple[int, Record | None]]:
+    """(position after the line, its record or None) for each whole line from where `file` stands."""
+    position = file.tell()
+    is_rest = False
+    while line := file.readline(MOST_LINE_BYTES):
+        position += len(line)
+        # A piece without an end is the torn last line, or a part of one so long that no logger wrote it.
+        if line.endswith(b"\n"):
+            yield position, None if is_rest else _decode(line)
+        is_rest = not line.endswith(b"\n")
 
 
 def _decode(line: bytes) -> Record | None:
@@ -181,17 +186,14 @@ def summarise_on(path: Path, known: tuple[Summary, Position] | None) -> tuple[Su
 
     Raises: FileNotFoundError.
     """
-    with path.open("rb") as file:
+    with io.BufferedReader(files.open_regular(path), _BUFFER_BYTES) as file:
         inode = os.fstat(file.fileno()).st_ino
         found, position = Summary({}, {}, {}, {}, None, None), 0
         if known is not None and known[1].inode == inode and known[1].tail == _tail(file, known[1].bytes):
             found, position = known[0], known[1].bytes
         file.seek(position)
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            position += len(line)
-            if (record := _decode(line)) is not None:
+        for position, record in _records(file):
+            if record is not None:
                 found.add(record)
         return found, Position(position, inode, _tail(file, position))
 
