@@ -340,7 +340,13 @@ def move(source: Path, target: Path) -> None:
     if target.exists():
         raise FileExistsError(errno.EEXIST, "exists", str(target))
     _do("rename", target)
-    os.rename(source, target)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        # A folder that came there between the look and the move.
+        raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
     sync_folder(target.parent)
     if source.parent != target.parent:
         sync_folder(source.parent)
