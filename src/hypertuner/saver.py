@@ -91,6 +91,8 @@ class Saver:
         self._randomness: Callable[[], object] | None = None
         self._adapter: Adapter | None = None
         self._model: Any = None
+        adapters = loaded_adapters() if self._training else []
+        self._first_settings = adapters[0].settings(self._training) if adapters else {}
         if model is None:
             self._find(sys._getframe(1))
         else:
@@ -165,7 +167,7 @@ class Saver:
         }
 
         def write(file: io.RawIOBase) -> dict[str, Any]:
-            return _moved(adapter.write(file, self._model, document, self._training), header)
+            return _moved(adapter.write(file, self._model, document, self._training, self._first_settings), header)
 
         path = commit.commit(attempt, run, wanted.step, header, write)
         commit.offer(run, path)

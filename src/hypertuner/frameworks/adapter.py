@@ -41,10 +41,22 @@ class Adapter(Protocol):
         """
         ...
 
+    def settings(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """How the parts of the training state are set up; asked before anything moves them, for a later fork."""
+        ...
+
     def write(
-        self, file: io.RawIOBase, model: Any, document: Mapping[str, Any], training: Mapping[str, Any]
+        self,
+        file: io.RawIOBase,
+        model: Any,
+        document: Mapping[str, Any],
+        training: Mapping[str, Any],
+        first_settings: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Write a complete checkpoint file but for its index; what the index needs to know besides."""
+        """Write a complete checkpoint file but for its index; what the index needs to know besides.
+
+        `first_settings` is what `settings` gave when the Saver was made.
+        """
         ...
 
     def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:

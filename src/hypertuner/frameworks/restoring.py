@@ -58,7 +58,8 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
     _applied(adapter, active, model, report)
     _record(active, name, parent.parent.how, report, about)
     if active.writes:
-        say(f"starts from {name}: {report.explained(saved_config, active.config())}")
+        lines = [f"starts from {name}: {report.explained(saved_config, active.config())}"]
+        say("\n".join([*lines, *_config_line(saved_config, active.config())]))
     return report
 
 
@@ -110,12 +111,16 @@ def _say(
     verb = "resumes" if how == "resume" else "forks"
     lines = [f"{verb} {name} ({at}): {', '.join(('model', *restored.done, 'random states'))} restored"]
     if how == "fork":
-        if changes := changed(saved_config, active.config()):
-            lines.append(f"  config: {', '.join(changes)}")
+        lines += _config_line(saved_config, active.config())
         if not restored.report.is_complete:
             lines.append(f"  {restored.report.explained(saved_config, active.config())}")
     lines += [f"  not restored: {note}" for note in restored.left]
     say("\n".join(lines))
+
+
+def _config_line(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    changes = changed(before, now)
+    return [f"  config: {', '.join(changes)}"] if before and changes else []
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -37,8 +37,17 @@ class TorchAdapter:
         """The model without its wrappers (`torch.compile`, DataParallel, DDP), or the one root module of the scopes."""
         return modules.find_model(scopes) if model is None else modules.check_model(model)
 
+    def settings(self, training_parts: Mapping[str, Any]) -> dict[str, Any]:
+        """How optimizers and schedulers are set up, before anything moves them."""
+        return training.settings(training_parts)
+
     def write(
-        self, file: io.RawIOBase, model: modules.Model, document: Mapping[str, Any], training_parts: Mapping[str, Any]
+        self,
+        file: io.RawIOBase,
+        model: modules.Model,
+        document: Mapping[str, Any],
+        training_parts: Mapping[str, Any],
+        first_settings: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
         state = State(model)
@@ -51,7 +60,7 @@ class TorchAdapter:
             except objects.ObjectError as error:
                 problem = str(error)
                 self._say_weights_only(model, problem)
-        saved, odd = training.capture(training_parts, model) if training_parts else ({}, {})
+        saved, odd = training.capture(training_parts, model, first_settings) if training_parts else ({}, {})
         placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
         whole: dict[str, Any] = {**document, **placed, "module": data}
         if not data:
@@ -176,7 +185,8 @@ class TorchAdapter:
             )
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
         report = self.fill(model, archive, strict=not fork, trusted=trusted)
-        done, left = training.restore(training_parts, target, saved, odd, fork=fork)
+        reshaped = {mismatch.name for mismatch in report.mismatched}
+        done, left = training.restore(training_parts, target, saved, odd, fork=fork, reshaped=reshaped)
 
         def randomness() -> list[str]:
             return training.restore_randomness(saved, ranks.rank())
