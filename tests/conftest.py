@@ -87,7 +87,7 @@ def run_script(tmp_path: Path) -> RunScript:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            env=_environment(env or {}),
+            env=script_environment(env or {}),
             cwd=cwd or tmp_path,
             start_new_session=os.name == "posix",
         )
@@ -106,7 +106,7 @@ def run_script(tmp_path: Path) -> RunScript:
     return run
 
 
-def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+def script_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     """This process's environment with this repository's source first, and `changes` on top."""
     path = [str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(path), "PYTHONIOENCODING": "utf-8"}

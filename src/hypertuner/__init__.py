@@ -17,6 +17,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+# Now, not when it is first asked: the storage is found from the folder that hypertuner was imported in, and a script
+# (or Hydra) may go elsewhere before its first call.
+import hypertuner.settings  # noqa: F401
+
 if TYPE_CHECKING:
     from hypertuner.args import Args, new_run
     from hypertuner.checkpoint.commit import Checkpoint

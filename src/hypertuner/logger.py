@@ -25,13 +25,21 @@ class Logger:
         # A thread has no `new_run` of its own: what it logs belongs to the run the logger was made in.
         self._made_in = current.run()
 
-    def log(self, values: Mapping[str, Any], step: float | None = None) -> None:
+    def log(
+        self,
+        values: Mapping[str, Any] | None = None,
+        step: float | None = None,
+        *,
+        logs: Mapping[str, Any] | None = None,
+        framenum: float | None = None,
+    ) -> None:
         """Append one record to the run's metrics.
 
         Args:
             values: names to numbers, bools, text, zero-dimensional tensors, nested mappings (flattened to
                 'train/loss'), `hypertuner.Image`, `Text` or `Histogram`.
             step: whole number ≥ 0; None counts up by one. A float is kept as the time, as in 1.0.4.
+            logs, framenum: what 1.0.4 called values and step.
 
         A CUDA tensor is read later, without stalling the GPU: its record is written by the next `log` or
         `save`, or at exit. NaN and infinity are kept. Never raises.
@@ -40,7 +48,7 @@ class Logger:
         if not active.writes:
             return
         try:
-            journal_of(active).log(values, step)
+            journal_of(active).log(logs if values is None else values, framenum if step is None else step)
         except Exception as error:  # the edge: nothing that goes wrong here may end a training
             lose(active, error)
 
@@ -66,9 +74,10 @@ class Journal:
         # A resumed run, or a fork, goes on counting.
         self._next_step = 0 if active.last_step is None else active.last_step + 1
         self._said: set[str] = set()
-        self._lock = threading.Lock()
+        # Reentrant: a signal that ends the run may come in the middle of `log`, in the same thread.
+        self._lock = threading.RLock()
 
-    def log(self, values: Mapping[str, Any], step: float | None) -> None:
+    def log(self, values: Mapping[str, Any] | None, step: float | None) -> None:
         """Write one record, or hold it back until the GPU has made its numbers."""
         if not isinstance(values, Mapping):
             raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")
@@ -95,9 +104,12 @@ class Journal:
             self._write(number, time, {name: scalars.settle(value) for name, value in record.items()})
 
     def _write(self, step: int, time: float | None, record: dict[str, Any]) -> None:
-        for name, value in record.items():
-            if isinstance(value, media.Media):
-                record[name] = value.write(self._active.attempt().layout.media, name, step)
+        for name in [name for name, value in record.items() if isinstance(value, media.Media)]:
+            try:
+                record[name] = record[name].write(self._active.attempt().layout.media, name, step)
+            except (OSError, ValueError, TypeError, HypertunerError) as error:
+                del record[name]
+                self._leave_out(name, f"{name!r} could not be written: {error}; left out.")
         self._active.log(step, record, time)
 
     def _step(self, step: float | None) -> tuple[int, float | None]:
@@ -126,19 +138,23 @@ class Journal:
 
     def _flat(self, values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
-            name = f"{prefix}{key}"
+            name = scalars.text(f"{prefix}{key}")
             if isinstance(value, Mapping):
                 yield from self._flat(value, f"{name}/")
                 continue
             try:
                 yield name, scalars.readable(value)
             except TypeError:
-                self._active.lost_values += 1
-                self._once(
+                self._leave_out(
                     name,
                     f"{name!r} is {type(value).__module__}.{type(value).__name__}, which no metric can be; left out. "
                     "Log numbers, text, tensors with one element, hypertuner.Image, Text or Histogram.",
                 )
+
+    def _leave_out(self, name: str, text: str) -> None:
+        """Count a value that is not kept, and say the first one of its name."""
+        self._active.lost_values += 1
+        self._once(name, text)
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._said:

@@ -1,7 +1,7 @@
 """Every default of hypertuner, in one table: name, value, unit, environment variable, reason.
 
 Reading order: argument > `--flag` > environment > default. The environment is read when a setting is
-asked for, except the storage's path, which is made absolute when hypertuner is imported: a script may
+asked for; a storage's relative path starts from the folder that hypertuner was imported in: a script may
 change its working folder afterwards.
 """
 
@@ -77,6 +77,11 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
 )
 
 _AT_IMPORT = Path.cwd()
+
+
+def start_folder() -> Path:
+    """The working folder when hypertuner was imported: where the person who started the script stood."""
+    return _AT_IMPORT
 
 
 def storage_path() -> Path:

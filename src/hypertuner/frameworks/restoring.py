@@ -38,6 +38,7 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
     Raises: MismatchError when they hardly fit: then nothing was changed.
     """
     name = parent.parent.reference
+    _begin(active)
     with Archive.open(parent.file) as archive:
         trusted = is_own(archive)
         saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
@@ -49,7 +50,8 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
             raise MismatchError(
                 f"The weights of {name} do not fit this model, so the run cannot start from them: "
                 f"{error.report.explained(saved_config, active.config())}\n"
-                "  Change the config back, or start without them. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start\n"
+                "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
                 report=error.report,
             ) from None
         if ema is not None:
@@ -78,6 +80,7 @@ def restore(
     Returns the checkpoint, and how to set its random states once more.
     Raises: CheckpointError naming what the checkpoint lacks; MismatchError for what does not fit.
     """
+    _begin(active)
     with Archive.open(path) as archive:
         restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
         index = archive.index
@@ -97,6 +100,12 @@ def restore(
     if active.writes:
         _say(active, name, how, checkpoint, restored, index.hyperparameters)
     return checkpoint, restored.randomness
+
+
+def _begin(active: ActiveRun) -> None:
+    """Claim the attempt first: what goes wrong from here on is how the attempt ended."""
+    if active.writes:
+        active.attempt()
 
 
 def _say(

@@ -17,7 +17,9 @@ class Pending(Protocol):
 
 def readable(value: Any) -> Any:
     """`value` as a metric can hold it: a number, bool, text, None, Media, or a Pending. TypeError for the rest."""
-    if value is None or isinstance(value, (str, bool, Media)):
+    if isinstance(value, str):
+        return text(value)
+    if value is None or isinstance(value, (bool, Media)):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else float(value)
@@ -28,6 +30,11 @@ def readable(value: Any) -> Any:
 
         return read_later(value)
     return plain(value)
+
+
+def text(value: str) -> str:
+    """`value` as JSON can hold it: bytes that were no text (lone surrogates, as in odd file names) are spelled out."""
+    return value if value.isascii() else value.encode(errors="backslashreplace").decode()
 
 
 def plain(value: Any) -> Any:

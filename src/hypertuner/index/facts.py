@@ -98,7 +98,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
 
 def _read_metrics(run: Run, known: Facts | None) -> tuple[metrics.Summary, metrics.Position | None]:
     path = run.path()
-    if len(path) != 1:
+    if len(path) != 1 or not path[0].attempt.layout.metrics.exists():
         return metrics.summarise(run.logged()), None
     return metrics.summarise_on(
         path[0].attempt.layout.metrics, (known.summary(), known.position) if known and known.position else None

@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hypertuner import files
+from hypertuner import files, settings
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import capture, exits, metrics, ranks, records
-from hypertuner.store.process import ProcessIdentity
+from hypertuner.store import capture, exits, metrics, process, ranks, records
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say
 from hypertuner.store.storage import Storage
@@ -58,8 +57,7 @@ class ActiveRun:
         self.run = run
         self.given_from = given_from
         self._writes = writes
-        self.restores = restores
-        """Whether a Saver of this process puts a parent's or a resumed checkpoint into its model: every rank does."""
+        self._restores = restores
         self.resume = resume
         """Which checkpoint of this run a Saver restores when it is made ('last', '1200'); None: none unasked."""
         self.parent_is_loaded = False
@@ -81,17 +79,23 @@ class ActiveRun:
         self._appender: files.Appender | None = None
         self._lock = threading.RLock()
         self._flushes: list[Callable[[], None]] = []
-        self._pid = os.getpid()
+        self._pid: int | None = None
         self._clock = time.time() - time.monotonic()
-        self.started_before = run is not None and bool(run.attempts())
+        self.started_before = run is not None and (bool(run.attempts()) or run.is_old())
 
     @property
     def writes(self) -> bool:
-        """False for a worker of the process that owns the attempt, for ranks but 0, and under HYPERTUNER_MODE=off."""
-        return self._writes and ranks.rank() == 0
+        """Whether this process writes: not a worker of the one that owns the attempt, nor one that imports the script
+        again, no rank but 0, nothing under HYPERTUNER_MODE=off."""
+        return self._writes and not process.is_importing_main() and ranks.rank() == 0
 
-    def silence(self) -> None:
-        """Write nothing from now on."""
+    @property
+    def restores(self) -> bool:
+        """Whether a Saver of this process puts a parent's or a resumed checkpoint into its model: every rank does."""
+        return self._restores and not process.is_importing_main()
+
+    def only_read(self) -> None:
+        """Write nothing from here on: this process is a copy of the one that owns the attempt."""
         self._writes = False
 
     @property
@@ -188,12 +192,12 @@ class ActiveRun:
         if self.run is None or not self.run.layout.record.exists():
             self._create(script)
         assert self.run is not None
-        if self._declared not in (None, self.run.config()) and not self.run.attempts():
+        if not self.started_before and self._declared not in (None, self.run.config()) and not self.run.attempts():
             # Completed by the script's defaults; from the first attempt on it stays as it is.
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        identity = ProcessIdentity.mine()
+        identity = process.ProcessIdentity.mine()
         attempt = self.run.claim_attempt(
             records.Started(
                 attempt=0,
@@ -208,7 +212,8 @@ class ActiveRun:
                 **capture.gather(Path.cwd()),
             )
         )
-        os.environ[ATTEMPT_VARIABLE] = str(attempt.layout.folder)
+        self._pid = os.getpid()
+        _own(attempt)
         for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
@@ -219,7 +224,7 @@ class ActiveRun:
         record = records.RunRecord(
             script=_relative(script) if script else None,
             arguments=capture.without_secrets(sys.argv[1:] if script else []),
-            folder=str(Path.cwd()),
+            folder=str(settings.start_folder()),
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
         )
@@ -237,11 +242,7 @@ class ActiveRun:
             if self._appender is None:
                 self._appender = files.Appender(self.attempt().layout.metrics)
             line = metrics.encode(step, self._clock + time.monotonic() if time_s is None else time_s, values)
-            try:
-                self._appender.append(line)
-            except OSError:
-                self._appender.close_half_line()
-                raise
+            self._appender.append(line)
             self.last_step = step
             self.last_values.update(values)
 
@@ -267,7 +268,7 @@ class ActiveRun:
     def end(self, state: str, reason: str, *, code: int | None = 0, signal: str | None = None, trace: str = "") -> None:
         """Write exit.json, once; nothing happens in a child process, or when nothing was started."""
         with self._lock:
-            if not self.is_open or os.getpid() != self._pid:
+            if not self.is_open or self._pid not in (None, os.getpid()):
                 return
             self.flush()
             self.is_open = False
@@ -287,27 +288,57 @@ class ActiveRun:
                 state=state,
                 code=code,
                 signal=signal,
-                reason=reason,
+                reason=capture.hide_secrets(reason),
                 ended_at=records.now(),
-                traceback=trace or None,
+                traceback=capture.hide_secrets(trace) or None,
                 peak_memory_bytes=exits.peak_memory_bytes(),
                 lost_records=self.lost_records,
             )
             if self._appender is not None:
                 self._appender.close()
+            _disown(self._attempt)
             try:
                 self.run.end_attempt(self._attempt, ended)
             except (OSError, StorageError) as error:
                 say(f"{self.run.name}: could not record how it ended: {error}")
 
 
+# The attempts that run in this process, with its id (a forked child has a copy), the newest last.
+_owned: list[tuple[int, str]] = []
+
+
+def attempt_of_parent() -> Path | None:
+    """Folder of the attempt that a process above this one owns, as it says to its children; None without one."""
+    told = os.environ.get(ATTEMPT_VARIABLE)
+    return Path(told) if told and (os.getpid(), told) not in _owned else None
+
+
+def _own(attempt: Attempt) -> None:
+    folder = str(attempt.layout.folder)
+    _owned.append((os.getpid(), folder))
+    os.environ[ATTEMPT_VARIABLE] = folder
+
+
+def _disown(attempt: Attempt) -> None:
+    """Children started from here on belong to the attempt that still runs, if one does."""
+    folder = str(attempt.layout.folder)
+    with contextlib.suppress(ValueError):
+        _owned.remove((os.getpid(), folder))
+    if os.environ.get(ATTEMPT_VARIABLE) != folder:
+        return
+    if _owned:
+        os.environ[ATTEMPT_VARIABLE] = _owned[-1][1]
+    else:
+        del os.environ[ATTEMPT_VARIABLE]
+
+
 def _relative(path: Path) -> str:
     with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
+        return str(path.relative_to(settings.start_folder()))
     return str(path)
 
 
 def _shown(folder: Path) -> str:
     with contextlib.suppress(ValueError):
-        return f"./{folder.relative_to(Path.cwd())}"
+        return f"./{folder.relative_to(settings.start_folder())}"
     return str(folder)

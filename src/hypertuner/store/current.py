@@ -4,15 +4,15 @@ The innermost `new_run` block > `--config=<storage>/<run>/config.json` > HYPERTU
 friendly name. A run's folder appears with the first thing written into it, so `--help` or an import leave
 nothing behind.
 
-The process that owns an attempt tells its children (HYPERTUNER_ATTEMPT): data-loading and spawned workers,
-which run the script again, write nothing; another program started from it makes its own run.
+The process that owns an attempt tells its children (HYPERTUNER_ATTEMPT): data-loading and spawned workers write
+nothing into it, and none writes anything while it imports the script again; a worker that asks for a `new_run` has
+it, and another program makes its own run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import multiprocessing
 import os
 import sys
 import threading
@@ -22,14 +22,14 @@ from typing import Any
 
 from hypertuner import settings
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import exits, layout, names, records
+from hypertuner.store import exits, layout, names, process, records
 from hypertuner.store.active import (
-    ATTEMPT_VARIABLE,
     CONFIG_VARIABLE,
     RESUME_VARIABLE,
     RUN_VARIABLE,
     ActiveRun,
     PendingParent,
+    attempt_of_parent,
 )
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.storage import Storage
@@ -80,8 +80,8 @@ def new_run(
         given=dict(values or {}),
         given_from="new_run",
         parent=parent,
-        writes=_may_write(),
-        restores=_may_write(),
+        writes=not settings.is_off(),
+        restores=not settings.is_off(),
     )
     token = _stack.set((*_stack.get(), active))
     _open_blocks.append(active)
@@ -95,15 +95,6 @@ def new_run(
     finally:
         _open_blocks.remove(active)
         _stack.reset(token)
-
-
-def _may_write() -> bool:
-    return not settings.is_off() and not _is_worker()
-
-
-def _is_worker() -> bool:
-    """Whether this is a worker of the process that owns the attempt: forked or spawned by multiprocessing."""
-    return ATTEMPT_VARIABLE in os.environ and multiprocessing.parent_process() is not None
 
 
 def own_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -131,9 +122,9 @@ def names_run(config: str) -> bool:
 
 
 def _resolve() -> ActiveRun:
-    writes = _may_write()
-    if _is_worker():
-        attempt = Attempt(Path(os.environ[ATTEMPT_VARIABLE]))
+    writes = not settings.is_off()
+    if process.is_worker() and (folder_there := attempt_of_parent()) is not None:
+        attempt = Attempt(folder_there)
         owner = Run(attempt.layout.folder.parent.parent)
         config_there = dict(attempt.started.config) if attempt.started else {}
         return ActiveRun(Storage(owner.folder.parent), run=owner, given=config_there, writes=False, restores=False)
@@ -157,7 +148,7 @@ def _resolve() -> ActiveRun:
     if name := os.environ.get(RUN_VARIABLE):
         path = Path(name)
         storage = Storage(path.parent) if path.is_absolute() else Storage()
-        names.check_name(path.name)
+        names.check_name(path.name if path.is_absolute() else name)
         return ActiveRun(
             storage,
             run=Run(storage.path / path.name),
@@ -189,7 +180,7 @@ def _forget_in_child() -> None:
     """A forked child is not the owner: what it logs and saves is dropped, its parent's files stay whole."""
     for active in (*_open_blocks, *([_process_run] if _process_run else [])):
         if active.has_started:
-            active.silence()
+            active.only_read()
 
 
 if hasattr(os, "register_at_fork"):

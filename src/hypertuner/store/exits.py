@@ -1,12 +1,16 @@
 """How an attempt ends, written by the script itself: return, exception, exit code, SIGTERM, Ctrl-C.
 
-Hooks are chained, never replaced: whatever hook was there is called as well.
+Hooks are chained, never replaced: whatever hook was there is called as well. A script that handles SIGTERM itself
+may log and save until it leaves; then it is `stopped`. The code of a bare `raise SystemExit(code)` cannot be seen
+from inside the process (Python keeps it nowhere): such a run is `finished`, unless a supervisor says better.
 """
 
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
+import opcode
 import os
 import signal
 import sys
@@ -14,6 +18,8 @@ import threading
 import traceback
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
+
+from hypertuner.store import process
 
 
 class Ending(Protocol):
@@ -26,6 +32,10 @@ class Ending(Protocol):
 
 _watched: list[Ending] = []
 _exit_code: object = None
+_signal: str | None = None
+"""The signal that the script handles itself, from when it came."""
+_first_frame: FrameType | None = None
+_is_script = False
 _installed = False
 
 
@@ -36,6 +46,11 @@ def watch(active: Ending) -> None:
     if not _installed:
         _installed = True
         _install()
+    if process.is_worker():
+        # multiprocessing leaves a forked worker without atexit; its own finalizers run in every one.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_worker_exit, exitpriority=0)
 
 
 def end_by(active: Ending, error: BaseException) -> None:
@@ -45,6 +60,8 @@ def end_by(active: Ending, error: BaseException) -> None:
         active.end("stopped", "stopped by Ctrl-C", code=None, signal="SIGINT")
     elif isinstance(error, SystemExit):
         _end_with_code(active, error.code)
+    elif _signal is not None:
+        active.end("stopped", f"stopped by {_signal}", code=1, signal=_signal, trace=trace)
     elif isinstance(error, GeneratorExit):
         active.end("stopped", "the block was closed", code=None)
     else:
@@ -62,7 +79,10 @@ def _memory_named(error: BaseException, reason: str) -> str:
 
 
 def _end_with_code(active: Ending, code: object) -> None:
-    if code in (None, 0):
+    if _signal is not None:
+        number = code if isinstance(code, int) else int(code is not None)
+        active.end("stopped", f"stopped by {_signal}", code=number, signal=_signal)
+    elif code in (None, 0):
         active.end("finished", "the script ended")
     elif isinstance(code, int):
         active.end("failed", f"exit code {code}", code=code)
@@ -81,7 +101,13 @@ def peak_memory_bytes() -> int | None:
 
 
 def _install() -> None:
+    global _first_frame, _is_script
+    # Asked now: Python takes `__file__` away from a script that has ended.
+    _is_script = hasattr(sys.modules["__main__"], "__file__")
     atexit.register(_at_exit)
+    _first_frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while _first_frame is not None and _first_frame.f_back is not None:
+        _first_frame = _first_frame.f_back
 
     hook = sys.excepthook
 
@@ -96,13 +122,34 @@ def _install() -> None:
     leave = sys.exit
 
     def on_exit(code: Any = None, /) -> NoReturn:
-        global _exit_code
-        if threading.current_thread() is threading.main_thread():
-            _exit_code = code
+        _note_code(code)
         leave(code)
 
     sys.exit = on_exit
+    for name in ("exit", "quit"):
+        if (quitter := getattr(builtins, name, None)) is not None:
+            setattr(builtins, name, _Quitter(quitter))
     _chain_sigterm()
+
+
+class _Quitter:
+    """`exit` and `quit` of the builtins, whose code is noted."""
+
+    def __init__(self, quitter: Any) -> None:
+        self._quitter = quitter
+
+    def __repr__(self) -> str:
+        return repr(self._quitter)
+
+    def __call__(self, code: Any = None) -> None:
+        _note_code(code)
+        self._quitter(code)
+
+
+def _note_code(code: object) -> None:
+    global _exit_code
+    if threading.current_thread() is threading.main_thread():
+        _exit_code = code
 
 
 def _chain_sigterm() -> None:
@@ -113,14 +160,17 @@ def _chain_sigterm() -> None:
         return
 
     def on_term(number: int, frame: FrameType | None) -> None:
+        global _signal
+        if callable(before):
+            # Not the end yet: this is where scripts save a last checkpoint, or note that they should.
+            _signal = "SIGTERM"
+            before(number, frame)
+            return
         for active in reversed(_watched):
             active.end("stopped", "stopped by SIGTERM", code=None, signal="SIGTERM")
-        if callable(before):
-            before(number, frame)
-        else:
-            # Die of the signal itself, so that whoever waits for this process sees why it ended.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+        # Die of the signal itself, so that whoever waits for this process sees why it ended.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, on_term)
@@ -128,4 +178,32 @@ def _chain_sigterm() -> None:
 
 def _at_exit() -> None:
     for active in reversed(_watched):
-        _end_with_code(active, _exit_code)
+        if _ended_by_itself():
+            _end_with_code(active, None)
+        elif (error := _uncaught()) is not None:
+            end_by(active, error)
+        else:
+            _end_with_code(active, _exit_code)
+
+
+def _at_worker_exit() -> None:
+    error = sys.exc_info()[1]
+    for active in reversed(_watched):
+        if error is not None:
+            end_by(active, error)
+        else:
+            _end_with_code(active, None)
+
+
+def _ended_by_itself() -> bool:
+    """Whether the script came to its last line: a `sys.exit()` that it caught on the way is forgotten."""
+    if _first_frame is None or _first_frame.f_lasti < 0:
+        return False
+    last = opcode.opname[_first_frame.f_code.co_code[_first_frame.f_lasti]]
+    return last.startswith("RETURN_")
+
+
+def _uncaught() -> BaseException | None:
+    """The exception that ended the script, also when a hook set later took the place of ours; None in a console."""
+    error = getattr(sys, "last_value", None) if _is_script else None
+    return error if isinstance(error, BaseException) else None

@@ -19,6 +19,7 @@ storage/
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -29,7 +30,7 @@ CONFIG = "config.json"
 WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
 """Folders of a run whose files never change once they have their name."""
 
-_CHECKPOINT = re.compile(r"step-(\d{8,})(?:\.(\d+))?\.pt")
+_CHECKPOINT = re.compile(r"step-([0-9]{8,18})(?:\.([0-9]{1,9}))?\.pt")
 
 
 class AttemptLayout:
@@ -63,6 +64,7 @@ class RunLayout:
         self.parent = folder / "parent.pt"
         self.model = folder / "model.pt"
         self.old_metrics = folder / "logs.csv"
+        self.old_model = folder / "model.old.pt"
         self.attempts = folder / "attempts"
 
     def attempt(self, number: int) -> AttemptLayout:
@@ -83,7 +85,8 @@ def run_of_config(path: Path, storage: Path) -> Path | None:
     """
     if path.name != CONFIG:
         return None
-    folder = path.absolute().parent
+    # Lexically: `storage/../config.json` is a file beside the storage, not a run in it.
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100  # Path has no such call
     home = folder.parent
     if home == storage.absolute() or home.name == storage.name or RunLayout(folder).record.exists():
         return folder

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,20 @@ class ProcessIdentity:
             return False
         # psutil's clock is good to some hundredths of a second; Linux' ticks are exact.
         return self.started is None or abs(started - self.started) < 0.5
+
+
+def is_worker() -> bool:
+    """Whether multiprocessing made this process: forked, spawned, or by a fork server."""
+    if "multiprocessing.process" not in sys.modules:
+        return False
+    return sys.modules["multiprocessing.process"].parent_process() is not None or is_importing_main()
+
+
+def is_importing_main() -> bool:
+    """Whether multiprocessing is importing the script again, to have its functions in a spawned worker."""
+    module = sys.modules.get("multiprocessing.process")
+    # The mark by which multiprocessing itself knows; `parent_process` is set only afterwards.
+    return module is not None and getattr(module.current_process(), "_inheriting", False)
 
 
 def process_start(pid: int) -> float | None:

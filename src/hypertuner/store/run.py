@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.store import layout, metrics, names, records
+from hypertuner.errors import ConfigError, CorruptFileError
+from hypertuner.store import layout, metrics, names, records, values
 from hypertuner.store.process import ProcessIdentity
 
-# As we write them: int() would give "01", or a 1 in another script, the place of "1".
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
-_NUMBER = re.compile("[1-9][0-9]*")
+# As we write them: int() would give "01", or a 1 in another script, the place of "1".
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
 class RunState(str, enum.Enum):
@@ -143,11 +144,16 @@ class Run:
         return any(path.exists() for path in (self.layout.record, self.layout.config, self.layout.old_metrics))
 
     def config(self) -> dict[str, Any]:
-        """The hyperparameters it was given, flat, dotted keys; {} when it was given none."""
+        """The hyperparameters it was given, flat, dotted keys; {} when it was given none.
+
+        A config.json that people or 1.0.4 wrote may be nested; it reads alike.
+        """
         try:
-            return records.read_json(self.layout.config)
+            return values.flatten(records.read_json(self.layout.config))
         except FileNotFoundError:
             return {}
+        except ConfigError as error:
+            raise CorruptFileError(f"{self.layout.config}: {error}", path=self.layout.config) from error
 
     def effective_config(self) -> dict[str, Any]:
         """The config as the script of the newest attempt began with it, else as it was given."""
@@ -256,6 +262,11 @@ class Run:
         number = existing[-1].number + 1 if existing else 1
         while True:
             place = self.layout.attempt(number)
+            # A folder that nobody claimed and that holds something already is not ours: what an attempt appends to
+            # would be whatever lies there, a link to a file elsewhere among it.
+            if place.folder.is_symlink() or (place.folder.exists() and any(place.folder.iterdir())):
+                number += 1
+                continue
             files.make_folder(place.folder)
             try:
                 files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
