@@ -18,7 +18,7 @@ from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import CheckpointError, UnsafeFileError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
-from hypertuner.store import Run, capture, current, records
+from hypertuner.store import CheckpointFile, Run, capture, current, records
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
@@ -88,6 +88,8 @@ class Saver:
         self._monitor, self._mode = monitor, mode
         self._keep_last, self._keep_best = keep_last, keep_best
         self._restored: Checkpoint | None = None
+        self._is_resumed = False
+        self._own_before_fork: list[CheckpointFile] = []
         self._randomness: Callable[[], object] | None = None
         self._adapter: Adapter | None = None
         self._model: Any = None
@@ -220,6 +222,8 @@ class Saver:
             found = reference.resolve(f"{active.run.name}@{active.resume}", active.storage)
             self._restore(active, found.path, found.reference, "resume")
         elif active.parent is not None and active.parent.parent.how == "fork":
+            # A fork that is started once more begins at its parent again, unless the script asks to resume it.
+            self._own_before_fork = offer.on_path(active.run) if active.run is not None else []
             self._restore(active, active.parent.file, active.parent.parent.reference, "fork")
         elif active.parent is not None:
             restoring.start_from(self._adapter, active, active.parent, model, self._training.get("ema"))
@@ -229,6 +233,7 @@ class Saver:
         self._restored, self._randomness = restoring.restore(
             self._adapter, active, path, name, self._model, self._training, how=how
         )
+        self._is_resumed = how == "resume"
 
     def resume(self) -> Checkpoint | None:
         """Restore the newest checkpoint of this run, saved by an earlier attempt; None when there is none.
@@ -241,11 +246,11 @@ class Saver:
             MismatchError: it does not fit.
         """
         active = current.run_for(self._made_in)
-        if self._restored is None and active.restores and active.run is not None:
+        if not self._is_resumed and active.restores and active.run is not None:
             if self._model is None:
                 self._find(sys._getframe(1))
-            files_ = offer.on_path(active.run)
-            if files_ and self._restored is None:
+            files_ = offer.on_path(active.run) if self._restored is None else self._own_before_fork
+            if files_ and not self._is_resumed:
                 if self._adapter is None:
                     raise _no_model()
                 file = files_[-1]

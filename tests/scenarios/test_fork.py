@@ -57,7 +57,9 @@ SCHEDULERS = {
     "CosineAnnealingLR": lambda o, lr: S.CosineAnnealingLR(o, 8),
     "OneCycleLR": lambda o, lr: S.OneCycleLR(o, lr, total_steps=12),
     "LambdaLR": lambda o, lr: S.LambdaLR(o, lambda epoch: min(1.0, (epoch + 1) / 7)),
-    "SequentialLR": lambda o, lr: S.SequentialLR(o, [S.LinearLR(o, 0.1, total_iters=2), S.CosineAnnealingLR(o, 9)], [2]),
+    "SequentialLR": lambda o, lr: S.SequentialLR(
+        o, [S.LinearLR(o, 0.1, total_iters=2), S.CosineAnnealingLR(o, 9)], [2]
+    ),
     "CosineAnnealingWarmRestarts": lambda o, lr: S.CosineAnnealingWarmRestarts(o, 2, 2),
     "ExponentialLR": lambda o, lr: S.ExponentialLR(o, 0.8),
     "CyclicLR": lambda o, lr: S.CyclicLR(o, lr / 10, lr, step_size_up=3),
@@ -249,7 +251,10 @@ def test_a_changed_setting_wins_and_state_is_kept_by_name(storage, make):
         net = build(seed=9)
         # Re-ordered, split into two groups, and one of them with a decay of its own.
         names = {parameter: name for name, parameter in net.named_parameters()}
-        groups = [{"params": [net[2].bias, net[0].weight]}, {"params": [net[2].weight, net[0].bias], "weight_decay": 0.5}]
+        groups = [
+            {"params": [net[2].bias, net[0].weight]},
+            {"params": [net[2].weight, net[0].bias], "weight_decay": 0.5},
+        ]
         o = type(make(net, 1))(groups, lr=0.02, **({"momentum": 0.8} if make is sgd else {"betas": (0.8, 0.9)}))
         hypertuner.Saver(net, optimizer=o)
     assert [group["lr"] for group in o.param_groups] == [0.02, 0.02]
@@ -295,7 +300,8 @@ def test_new_and_reshaped_layers_start_anew_and_are_named_with_the_setting_that_
         saver = hypertuner.Saver(net, optimizer=o, ema=ema)
         assert torch.equal(net[3].weight, before)
         assert set(map(id, o.state)) == {id(net[0].weight), id(net[0].bias)}
-        assert torch.equal(ema.module[0].weight, net[0].weight)
+        saved = torch.load(storage / "parent/model.pt")["training"]["ema"]
+        assert torch.equal(ema.module[0].weight, saved["module.0.weight"])
         assert saver.next_epoch == 3
     said = capfd.readouterr().err
     assert "config: classes not set → 3" in said

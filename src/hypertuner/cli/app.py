@@ -79,19 +79,87 @@ class _RunCommand(TyperCommand):
 def run(
     ctx: typer.Context,
     script: Annotated[
-        Path, typer.Argument(metavar="SCRIPT [key=value …] [-- ARGS …]", help="The Python file, then its config.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[SCRIPT] [key=value …] [-- ARGS …]",
+            help="The Python file, then its config. Without it: the script, config and arguments of the run that "
+            "--like, --fork or --from names.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: a friendly one.")] = None,
     start_from: Annotated[
         str | None,
         typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
     ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            metavar="REF",
+            help="Continue this checkpoint in full: weights, optimizer, scheduler, counters. Changed settings win.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="RUN",
+            help="The config and arguments of this run, with the changes given.",
+            autocompletion=_run_names,
+        ),
+    ] = None,
+    or_resume: Annotated[
+        bool,
+        typer.Option(
+            "--or-resume",
+            help="With --name: make the run the first time, resume it when the same command is given again; do nothing "
+            "once it has finished. For jobs that a cluster requeues.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --or-resume: the run has ended, although its host cannot be asked.")
+    ] = False,
     storage: StoragePath = None,
 ) -> None:
     """Run a script with a config, in the foreground: as `python SCRIPT`, with the terminal to itself."""
+    from hypertuner.cli.run import Wanted
     from hypertuner.cli.run import run as run_
 
-    raise typer.Exit(run_(script, ctx.args, ctx.obj, name=name, start_from=start_from, storage=_storage(storage)))
+    path, words = given.split_script(script, ctx.args)
+    wanted = Wanted(name=name, start_from=start_from, fork=fork, like=like, or_resume=or_resume, force=force)
+    raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=_storage(storage)))
+
+
+@app.command(
+    cls=_RunCommand,
+    short_help="Go on with a run that was interrupted.",
+    epilog="The config of a run does not change; a new run with changes goes on from it by: hypertuner run --fork "
+    "RUN@last key=value. The exit code is the script's.",
+)
+def resume(
+    ctx: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN[@STEP] [-- ARGS …]",
+            help="The run; it goes on from its newest checkpoint, or from that of this step. ARGS replace the "
+            "arguments that the script was first started with.",
+            autocompletion=_run_names,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Working folder of the script. Default: the one that the run began in."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="The run has ended, although its host cannot be asked.")
+    ] = False,
+    storage: StoragePath = None,
+) -> None:
+    """Go on with a run: its script once more, as the next attempt, everything restored."""
+    from hypertuner.cli.run import resume as resume_
+
+    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=_storage(storage)))
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")

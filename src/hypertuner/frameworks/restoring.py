@@ -144,7 +144,7 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _applied(adapter: Adapter, active: ActiveRun, model: Any, report: LoadReport) -> None:
     active.parent_is_loaded = True
-    if active.parent is not None:
+    if active.begins_from is not None:
         adapter.guard(active, model, report)
 
 
@@ -175,4 +175,5 @@ def _record(
         unexpected=report.unexpected,
         mismatched=tuple(map(str, report.mismatched)),
     )
-    files.put_new(active.attempt().layout.parent, records.to_bytes(loaded))
+    # The last word counts: `saver.resume()` in a fork goes on from what the fork saved itself.
+    files.replace(active.attempt().layout.parent, records.to_bytes(loaded))
