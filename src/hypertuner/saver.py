@@ -6,7 +6,7 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +15,7 @@ from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format.archive import Archive, inspect, kind_of
 from hypertuner.checkpoint.format.table import FORMAT
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, UnsafeFileError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
@@ -327,6 +328,10 @@ def load(
     device: Any = None,
     strict: bool = True,
     trust: bool | None = None,
+    *,
+    rename: Mapping[str, str] | None = None,
+    only: str | Sequence[str] = (),
+    ignore_mismatched: bool = False,
 ) -> Any:
     """The model that a reference names: 'run', 'run@best', 'run@last', 'run@1200', or a path.
 
@@ -337,7 +342,13 @@ def load(
         part: Of a model of several parts, this one.
         device: Where the tensors go; the CPU when None.
         strict: With `into`, refuse anything that does not fit.
-        trust: True runs the code that the file holds, whoever made it; None runs only your own files'.
+        trust: True runs the code that the file holds, whoever made it; None runs only your own files', and those that
+            you vouched for (`hypertuner trust`).
+        rename: With `into`, how names begin in the file and in the model: `{"encoder.": "backbone."}`. The longest
+            that fits counts; `{"model.": ""}` takes a beginning away.
+        only: With `into`, patterns of names in the model: `only="backbone.*"` loads these, and `strict` asks that all
+            of these fit; the rest keeps its values.
+        ignore_mismatched: With `into`, tensors of another shape keep their values and are named, although `strict`.
 
     Raises:
         RunNotFoundError: No such run.
@@ -350,12 +361,16 @@ def load(
     found = reference.resolve(reference_)
     adapter = torch_adapter()
     _refuse_bare_pickle(found.path)
+    selection = Selection(rename or {}, (only,) if isinstance(only, str) else tuple(only), ignore_mismatched)
+    if into is None and selection != EVERYTHING:
+        raise TypeError("rename=, only= and ignore_mismatched= say what is put into a model: give into=model")
     with Archive.open(found.path) as archive:
         trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
             if part is not None:
                 into = {part: into}
-            return adapter.fill(into, archive, strict=strict and part is None, trusted=trusted)
+            strict = strict and part is None
+            return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
         loaded = adapter.read(archive, trusted=trusted, device=device, weights=weights)
     if part is None:
         return loaded

@@ -10,10 +10,10 @@ import subprocess
 import sys
 
 import pytest
+from tests.conftest import REPOSITORY
 
 import hypertuner
 from hypertuner.store import Run, RunState, records
-from tests.conftest import REPOSITORY
 
 TRAIN = """
 import os, signal, sys

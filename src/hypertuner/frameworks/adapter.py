@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
 
 
@@ -63,8 +64,10 @@ class Adapter(Protocol):
         """The model object; with `weights`, the tensors by name. UnsafeFileError when it needs trust."""
         ...
 
-    def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
-        """Put a file's weights into a model. MismatchError, with nothing changed, when they do not fit."""
+    def fill(
+        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+    ) -> LoadReport:
+        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit."""
         ...
 
     def restore(

@@ -17,6 +17,7 @@ from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.recipe.rebuild import Rebuilder
 from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.adapter import Restored
 from hypertuner.frameworks.torch import modules, objects, parent, reading, training
@@ -140,20 +141,25 @@ class TorchAdapter:
             loaded = reading.load_safely(archive, device)
         return _weights_of(loaded, archive) if weights else loaded
 
-    def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
+    def fill(
+        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+    ) -> LoadReport:
         """Put a file's weights into a model, by name; known wrapper prefixes are stripped on both sides."""
         target = modules.check_model(model)
         found = self.read(archive, trusted=trusted, weights=True)
-        wanted = State.names_of(target)
-        renamed, how = modules.strip_known_prefixes(found, wanted)
+        has = State.names_of(target)
+        selection.check(has)
+        chosen = selection.renamed(found)
+        stripped, how = modules.strip_known_prefixes(dict.fromkeys(chosen.values()), has)
         if how:
             say(f"{archive.path.name}: {how} in the names of its tensors")
-        values = {renamed[name]: value for name, value in found.items()}
-        report = _compare(values, wanted)
-        if strict and not report.is_complete:
+        values = {stripped[chosen[name]]: value for name, value in found.items()}
+        values = {name: value for name, value in values.items() if selection.takes(name)}
+        report = _compare(values, {name: value for name, value in has.items() if selection.takes(name)})
+        fits = not (report.missing or report.unexpected) if selection.ignore_mismatched else report.is_complete
+        if strict and not fits:
             raise MismatchError(
-                f"The weights of {archive.path} do not fit the model: {report}\n  strict=False keeps what fits.",
-                report=report,
+                f"The weights of {archive.path} do not fit the model: {report}{_advice(report)}", report=report
             )
         if report.share < settings.MATCH_FLOOR.get():
             raise MismatchError(
@@ -163,6 +169,8 @@ class TorchAdapter:
                 report=report,
             )
         _put(target, {name: values[name] for name in report.loaded}, versions_of(found))
+        if selection.ignore_mismatched and report.mismatched:
+            say(f"{archive.path.name}: {report}")
         return report
 
     def restore(
@@ -221,6 +229,14 @@ def _code(archive: Archive, member: str) -> bytes:
     if not isinstance(data, bytes):
         raise CorruptFileError(f"{archive.path} is damaged: it has no {member!r}.", path=archive.path)
     return data
+
+
+def _advice(report: LoadReport) -> str:
+    if (rename := report.likely_rename()) is not None:
+        return f"\n  rename={{{rename[0]!r}: {rename[1]!r}}} may be what changed; strict=False keeps what fits."
+    if not (report.missing or report.unexpected):
+        return "\n  ignore_mismatched=True loads the others."
+    return "\n  strict=False keeps what fits, only='part.*' loads a part."
 
 
 def _is_named_tensors(model: modules.Model) -> bool:
