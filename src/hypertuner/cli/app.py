@@ -212,6 +212,28 @@ def verify(
     raise typer.Exit(verify_(what or [], _storage(storage), as_json=as_json))
 
 
+@app.command(
+    short_help="Vouch for model files that others made.",
+    epilog="The files are not touched: it is written down beside your key, for this user only, and holds for them "
+    "wherever they lie. A file whose code has changed since is not trusted. Weights load without any of this.",
+)
+def trust(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REF|FILE …", help="Model files; of a run, all its checkpoints.", autocompletion=_run_names
+        ),
+    ],
+    take_back: Annotated[bool, typer.Option("--take-back", help="Trust them no longer.")] = False,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Vouch for model files that others made: `hypertuner.load()` then runs the code of their model objects."""
+    from hypertuner.cli.trust import trust as trust_
+
+    trust_(what, _storage(storage), take_back=take_back, as_json=as_json)
+
+
 class Format(str, enum.Enum):
     """What a model can be exported to."""
 

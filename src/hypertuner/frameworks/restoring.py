@@ -13,10 +13,10 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
+from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, MismatchError
 from hypertuner.frameworks.adapter import Adapter, Restored
 from hypertuner.store import records
@@ -25,9 +25,9 @@ from hypertuner.store.said import say
 
 
 def is_own(archive: Archive) -> bool:
-    """Whether this user's mark is on a file."""
+    """Whether this user made a file, or vouched for it (`hypertuner trust`)."""
     try:
-        return archive.is_marked_by(trust.user_key())
+        return trusted_as(archive) is not None
     except ConfigError:  # no key can be had: then nothing carries its mark
         return False
 
