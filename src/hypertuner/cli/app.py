@@ -197,6 +197,23 @@ def show(
     show_(what, _storage(storage), as_json=as_json)
 
 
+@app.command(
+    short_help="Show what differs between two runs.",
+    epilog="A run is compared as it ended, run@best or a file as that checkpoint says of itself.",
+)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, run@best, or a file.", autocompletion=_run_names)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.", autocompletion=_run_names)],
+    all_code: Annotated[bool, typer.Option("--all-code", help="All lines of code that differ, however many.")] = False,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Show what differs between two runs: config, metrics, environment and packages, git commit, code."""
+    from hypertuner.cli.diff import diff as diff_
+
+    diff_(a, b, _storage(storage), as_json=as_json, all_code=all_code)
+
+
 @app.command(short_help="Tell whether checkpoints are whole, to the last bit.")
 def verify(
     what: Annotated[
