@@ -1,4 +1,4 @@
-"""The command line: `hypertuner run train.py`, `ls`, `show`, `verify`, `export`, `demo`.
+"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `diff`, `verify`, `trust`, `export`, `demo`.
 
 A front door: it parses, makes one call, prints. Exit codes: 0 it worked, 1 an error that hypertuner raises on purpose
 (or a damaged file that `verify` found), 2 a command that cannot be read; `run` gives the script's own. Results go to

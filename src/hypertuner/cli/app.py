@@ -79,19 +79,87 @@ class _RunCommand(TyperCommand):
 def run(
     ctx: typer.Context,
     script: Annotated[
-        Path, typer.Argument(metavar="SCRIPT [key=value …] [-- ARGS …]", help="The Python file, then its config.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[SCRIPT] [key=value …] [-- ARGS …]",
+            help="The Python file, then its config. Without it: the script, config and arguments of the run that "
+            "--like, --fork or --from names.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: a friendly one.")] = None,
     start_from: Annotated[
         str | None,
         typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
     ] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            metavar="REF",
+            help="Continue this checkpoint in full: weights, optimizer, scheduler, counters. Changed settings win.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="RUN",
+            help="The config and arguments of this run, with the changes given.",
+            autocompletion=_run_names,
+        ),
+    ] = None,
+    or_resume: Annotated[
+        bool,
+        typer.Option(
+            "--or-resume",
+            help="With --name: make the run the first time, resume it when the same command is given again; do nothing "
+            "once it has finished. For jobs that a cluster requeues.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --or-resume: the run has ended, although its host cannot be asked.")
+    ] = False,
     storage: StoragePath = None,
 ) -> None:
     """Run a script with a config, in the foreground: as `python SCRIPT`, with the terminal to itself."""
+    from hypertuner.cli.run import Wanted
     from hypertuner.cli.run import run as run_
 
-    raise typer.Exit(run_(script, ctx.args, ctx.obj, name=name, start_from=start_from, storage=_storage(storage)))
+    path, words = given.split_script(script, ctx.args)
+    wanted = Wanted(name=name, start_from=start_from, fork=fork, like=like, or_resume=or_resume, force=force)
+    raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=_storage(storage)))
+
+
+@app.command(
+    cls=_RunCommand,
+    short_help="Go on with a run that was interrupted.",
+    epilog="The config of a run does not change; a new run with changes goes on from it by: hypertuner run --fork "
+    "RUN@last key=value. The exit code is the script's.",
+)
+def resume(
+    ctx: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN[@STEP] [-- ARGS …]",
+            help="The run; it goes on from its newest checkpoint, or from that of this step. ARGS replace the "
+            "arguments that the script was first started with.",
+            autocompletion=_run_names,
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Working folder of the script. Default: the one that the run began in."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="The run has ended, although its host cannot be asked.")
+    ] = False,
+    storage: StoragePath = None,
+) -> None:
+    """Go on with a run: its script once more, as the next attempt, everything restored."""
+    from hypertuner.cli.run import resume as resume_
+
+    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=_storage(storage)))
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")
@@ -129,6 +197,23 @@ def show(
     show_(what, _storage(storage), as_json=as_json)
 
 
+@app.command(
+    short_help="Show what differs between two runs.",
+    epilog="A run is compared as it ended, run@best or a file as that checkpoint says of itself.",
+)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, run@best, or a file.", autocompletion=_run_names)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.", autocompletion=_run_names)],
+    all_code: Annotated[bool, typer.Option("--all-code", help="All lines of code that differ, however many.")] = False,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Show what differs between two runs: config, metrics, environment and packages, git commit, code."""
+    from hypertuner.cli.diff import diff as diff_
+
+    diff_(a, b, _storage(storage), as_json=as_json, all_code=all_code)
+
+
 @app.command(short_help="Tell whether checkpoints are whole, to the last bit.")
 def verify(
     what: Annotated[
@@ -142,6 +227,28 @@ def verify(
     from hypertuner.cli.verify import verify as verify_
 
     raise typer.Exit(verify_(what or [], _storage(storage), as_json=as_json))
+
+
+@app.command(
+    short_help="Vouch for model files that others made.",
+    epilog="The files are not touched: it is written down beside your key, for this user only, and holds for them "
+    "wherever they lie. A file whose code has changed since is not trusted. Weights load without any of this.",
+)
+def trust(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REF|FILE …", help="Model files; of a run, all its checkpoints.", autocompletion=_run_names
+        ),
+    ],
+    take_back: Annotated[bool, typer.Option("--take-back", help="Trust them no longer.")] = False,
+    as_json: Json = False,
+    storage: StoragePath = None,
+) -> None:
+    """Vouch for model files that others made: `hypertuner.load()` then runs the code of their model objects."""
+    from hypertuner.cli.trust import trust as trust_
+
+    trust_(what, _storage(storage), take_back=take_back, as_json=as_json)
 
 
 class Format(str, enum.Enum):

@@ -56,7 +56,8 @@ _SECRET_FILES = tuple(
         ".pypirc",
     )
 )
-_HIDDEN = "<hidden>"
+HIDDEN = "<hidden>"
+"""What stands in a record where a secret stood."""
 _DIFF_BYTES = 256 * 1024
 
 
@@ -67,7 +68,7 @@ def is_secret(name: str) -> bool:
 
 def hide_secrets(text: str) -> str:
     """A text with what looks like a secret in it replaced."""
-    return _SECRET_VALUE.sub(rf"\1{_HIDDEN}", _SECRET_TEXT.sub(_HIDDEN, text))
+    return _SECRET_VALUE.sub(rf"\1{HIDDEN}", _SECRET_TEXT.sub(HIDDEN, text))
 
 
 def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -77,11 +78,11 @@ def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if hide_next:
-            argument = _HIDDEN
+            argument = HIDDEN
         elif equals and is_secret(name):
-            argument = f"{name}={_HIDDEN}"
+            argument = f"{name}={HIDDEN}"
         hide_next = not equals and argument.startswith("-") and is_secret(argument)
-        kept.append(_SECRET_TEXT.sub(_HIDDEN, argument))
+        kept.append(_SECRET_TEXT.sub(HIDDEN, argument))
     return tuple(kept)
 
 

@@ -54,6 +54,8 @@ class RunRecord:
     created: str
     parent: Parent | None = None
     study: str | None = None
+    asked: tuple[str, ...] = ()
+    """Keys of the config that were set by hand when it was made: what the script then never reads is said."""
 
 
 @dataclass(frozen=True)

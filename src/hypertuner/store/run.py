@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -242,6 +243,9 @@ class Run:
             if loaded.run is None or loaded.run == run.name or not names.is_name(loaded.run):
                 return None
             run = Run(run.folder.parent / loaded.run)
+            # A run of that name that was made after the checkpoint is another one: its parent was deleted.
+            if run.created() > (records.seconds(loaded.saved_at) or math.inf):
+                return None
         attempt = next((a for a in run.attempts() if a.number == loaded.attempt), None)
         return None if attempt is None else Stretch(run, attempt, loaded.metrics_bytes, loaded.saved_at)
 

@@ -199,6 +199,15 @@ class Archive:
             return False
         return trust.is_mark(self.mark, key, self._data_pkl, self._index_bytes)
 
+    def mark_by(self, key: bytes) -> str:
+        """The mark that `key` leaves on this file, as it is now, whether it carries it or not.
+
+        What was read for it is kept, as by `is_marked_by`. Raises: CorruptFileError where it is none of hypertuner's.
+        """
+        if self.kind != FORMAT:
+            raise CorruptFileError(f"{self.path} is a {self.kind} file, not one that hypertuner saved.", path=self.path)
+        return trust.mark_of(key, self._data_pkl, self._index_bytes)
+
     @cached_property
     def _data_pkl(self) -> bytes:
         return member(self._directory, "data.pkl")

@@ -1,4 +1,4 @@
-"""Guards for a run that begins from a parent's weights: it trains from them, or it stops.
+"""Guards for a run that begins from a parent's weights, or is resumed: it trains from them, or it stops.
 
 Two things would train from scratch in silence: an optimizer step before the weights were put into the model, and
 something that overwrites them afterwards. Both are looked for at the first optimizer step, in the hook that torch
@@ -53,12 +53,11 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     active = current.run()
-    if active.parent is None or active.claims.get("parent checked") or not active.restores:
+    if active.begins_from is None or active.claims.get("parent checked") or not active.restores:
         return
-    reference = active.parent.parent.reference
     if not active.parent_is_loaded:
         raise CheckpointError(
-            f"This run starts from {reference!r}, but its first optimizer step comes before any Saver took the "
+            f"This run {active.begins_from}, but its first optimizer step comes before any Saver took the "
             "weights: it would train from scratch.\n"
             "  Make the Saver before the training loop, right after the model: "
             "saver = hypertuner.Saver(net)."
@@ -66,7 +65,7 @@ def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs
     fingerprint = active.claims.get("parent fingerprint")
     if isinstance(fingerprint, Fingerprint) and (changed := fingerprint.overwritten()):
         raise CheckpointError(
-            f"This run starts from {reference!r}, but its weights were overwritten before the first optimizer step: "
+            f"This run {active.begins_from}, but its weights were overwritten before the first optimizer step: "
             f"{', '.join(changed[:4])}{f' and {len(changed) - 4} more' if len(changed) > 4 else ''}.\n"
             "  Something initialises or loads the model after the Saver is made: move that line above "
             "saver = hypertuner.Saver(net)."
