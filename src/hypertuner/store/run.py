@@ -19,7 +19,7 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.errors import ConfigError, CorruptFileError
-from hypertuner.store import layout, metrics, names, records, values
+from hypertuner.store import layout, lineage, metrics, records, values
 from hypertuner.store.process import ProcessIdentity
 
 # As we write them: int() would give "01", or a 1 in another script, the place of "1".
@@ -239,9 +239,10 @@ class Run:
             return None
         run = stretch.run
         if loaded.how == "fork":
-            if loaded.run is None or loaded.run == run.name or not names.is_name(loaded.run):
+            folder = lineage.folder_called(run.folder.parent, loaded.run or "", run.created())
+            if folder is None or folder == run.folder:
                 return None
-            run = Run(run.folder.parent / loaded.run)
+            run = Run(folder)
         attempt = next((a for a in run.attempts() if a.number == loaded.attempt), None)
         return None if attempt is None else Stretch(run, attempt, loaded.metrics_bytes, loaded.saved_at)
 
@@ -273,6 +274,14 @@ class Run:
         except FileExistsError:
             return False
         return True
+
+    def parent(self) -> Run | None:
+        """The run it began from, also when that was renamed since; None when it began from none of this storage."""
+        record = self.record()
+        if record is None or record.parent is None or record.parent.run is None:
+            return None
+        folder = lineage.folder_called(self.folder.parent, record.parent.run, self.created())
+        return None if folder is None or folder == self.folder else Run(folder)
 
     def size_bytes(self) -> int:
         """Bytes of all its files on the disk; a file with two names counts once."""
