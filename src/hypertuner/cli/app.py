@@ -130,7 +130,9 @@ def ls(
         str | None,
         typer.Option("--since", metavar="AGE|DATE", help="Only runs made since: 12h, 7d (s m h d w), 2026-03-01."),
     ] = None,
-    trash: Annotated[bool, typer.Option("--trash", help="List deleted runs instead: what restore brings back.")] = False,
+    trash: Annotated[
+        bool, typer.Option("--trash", help="List deleted runs instead: what restore brings back.")
+    ] = False,
     as_json: Json = False,
     storage: StoragePath = None,
 ) -> None:

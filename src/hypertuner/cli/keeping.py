@@ -54,7 +54,9 @@ def tag(
 @app.command(short_help="Write or read a run's note.")
 def note(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run.", autocompletion=run_names)],
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help='The note; "" removes it. None: show it.')] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help='The note; "" removes it. None: show it.')
+    ] = None,
     storage: StoragePath = None,
 ) -> None:
     """Write what you think of a run, or read it. `show` prints it; a query finds it: 'note.contains("odd")'."""
@@ -77,7 +79,7 @@ def star(
 
 @app.command(
     short_help="Move runs into the trash.",
-    epilog="hypertuner rm brave-otter; hypertuner rm 'state == \"failed\" and age > \"7d\" and not starred'",
+    epilog='hypertuner rm brave-otter; hypertuner rm \'state == "failed" and age > "7d" and not starred\'',
 )
 def rm(runs: Runs, yes: Yes = False, storage: StoragePath = None) -> None:
     """Move runs into the trash of their storage: nothing is lost until `hypertuner clean`.
@@ -130,7 +132,8 @@ def adopt(
         typer.Argument(metavar="PATH …", help="Files (.pt .pth .ckpt .bin .safetensors), or folders with all in them."),
     ],
     trust: Annotated[
-        bool, typer.Option("--trust", help="Also read whole pickled objects, which runs their code. Only if you know it.")
+        bool,
+        typer.Option("--trust", help="Also read whole pickled objects, which runs their code. Only if you know it."),
     ] = False,
     as_json: Json = False,
     storage: StoragePath = None,

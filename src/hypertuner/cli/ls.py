@@ -77,7 +77,8 @@ def _moment(text: str) -> float:
     if (when := moment(text)) is not None:
         return when
     raise ConfigError(
-        f"--since {text!r} is neither an age nor a date.\n  Write 12h, 7d, 1h30m (s m h d w) or 2026-03-01.", key="since"
+        f"--since {text!r} is neither an age nor a date.\n  Write 12h, 7d, 1h30m (s m h d w) or 2026-03-01.",
+        key="since",
     )
 
 
@@ -103,7 +104,7 @@ def show_runs(table: RunTable, wanted: Sequence[str] | None = None) -> list[str]
         return show_table([label if name == _LABEL else _column(name, 0, rows, best) for name in ranks])
     ranks = _chosen(table)
     columns = [_column(name, rank, rows, best) for name, rank in ranks.items()]
-    settings = {plain(_config_column(key)) for key in table.differing()}
+    settings = {plain(_config_column(key)) for key in table.telling()}
     if is_terminal() and settings.intersection(without_room(columns)):
         # One column of what differs takes the room of two or three settings, and leaves none out unsaid.
         at = next(number for number, column in enumerate(columns) if column.title in settings)
@@ -131,10 +132,10 @@ def _chosen(table: RunTable) -> dict[str, int]:
     ranks = {"name": 0, "state": 0}
     if best:
         ranks[best] = 1
+    telling = table.telling()
     for key in table.differing():
-        # Runs of another script lack all keys of this one: where there is no room, real differences stay.
-        values = {value_text(row.config[key]) for row in table if key in row.config}
-        ranks[_config_column(key)] = 2 if len(values) > 1 else 5
+        # Where there is no room, real differences stay.
+        ranks[_config_column(key)] = 2 if key in telling else 5
     telling = sorted(metrics, key=lambda name: direction(name) is None)
     ranks |= {f"metric.{name}" if name in config else name: 5 for name in telling if best != f"best({name})"}
     ranks |= {"step": 4, "age": 3}

@@ -157,7 +157,7 @@ def _label(run: Run, row: RunRow, storage: Storage) -> str:
     if run.folder.parent != storage.path:
         return ""
     siblings = RunTable(other for other in runs(storage=storage) if other.script == row.script)
-    return siblings[run.name].label if run.name in siblings else ""
+    return next((other.label for other in siblings if other.name == run.name), "")
 
 
 def _lineage(run: Run) -> str:

@@ -38,7 +38,8 @@ def rm(storage: Storage, words: Sequence[str], *, yes: bool) -> int:
         storage.delete(run)
     terminal.say(
         f"{what} moved into the trash.\n"
-        f"  hypertuner restore {runs[0].name if len(runs) == 1 else 'RUN …'}   brings back; hypertuner clean   frees the disk."
+        f"  hypertuner restore {runs[0].name if len(runs) == 1 else 'RUN …'}   brings back, "
+        "hypertuner clean   frees the disk."
     )
     return 0
 
@@ -120,7 +121,9 @@ def show_trash(storage: Storage, *, as_json: bool) -> None:
             [
                 Column("name", [Cell(plain(trashed.run.name), "bold") for trashed in there]),
                 Column("state", [terminal.state_cell(_state(trashed.run)) for trashed in there], rank=1),
-                Column("size", [Cell(size_text(trashed.run.size_bytes())) for trashed in there], is_number=True, rank=1),
+                Column(
+                    "size", [Cell(size_text(trashed.run.size_bytes())) for trashed in there], is_number=True, rank=1
+                ),
                 Column("deleted", [Cell(terminal.since_text(trashed.deleted_at), "dim") for trashed in there], rank=1),
             ]
         )

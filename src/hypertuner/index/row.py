@@ -18,7 +18,8 @@ class RunRow:
 
     `metrics` holds the last logged values, `first` the first ones, `lowest` and `highest` the extremes over all steps,
     `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
-    of `config` that tells this run from the others of the table it was taken from. `folder` is where it lies.
+    of `config` that tells this run from the others of the table it was taken from. `label` is that in a
+    few words, without what only other scripts lack: 'lr=0.01 hidden=32'. `folder` is where it lies.
     """
 
     name: str
@@ -40,16 +41,8 @@ class RunRow:
     lowest: Mapping[str, Any] = field(default_factory=dict)
     highest: Mapping[str, Any] = field(default_factory=dict)
     differs: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
     folder: str = ""
-
-    @property
-    def label(self) -> str:
-        """What tells it from the others of its table, in a few words: 'lr=0.01 hidden=32'; '' when nothing does."""
-        told = [f"{key}={_short(value)}" for key, value in self.differs.items()]
-        # A seed tells runs apart and says nothing: it comes last.
-        told.sort(key=lambda text: text.startswith(("seed=", "random_seed=")))
-        shown = " ".join(told[:_LABEL_KEYS])
-        return f"{shown} …" if len(told) > _LABEL_KEYS else shown
 
     def values(self, now: float | None = None) -> Mapping[str, Any]:
         """What a query sees of this run, by the names of `hypertuner.index.query`; `now` is what `age` counts to."""
@@ -58,6 +51,15 @@ class RunRow:
 
 _LABEL_KEYS = 4
 _LABEL_VALUE = 16
+
+
+def label_of(config: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """A few of these settings on one line; '' when it has none of them."""
+    told = [f"{key}={_short(config[key])}" for key in keys if key in config]
+    # A seed tells runs apart and says nothing: it comes last.
+    told.sort(key=lambda text: text.partition("=")[0].endswith("seed"))
+    shown = " ".join(told[:_LABEL_KEYS])
+    return f"{shown} …" if len(told) > _LABEL_KEYS else shown
 
 
 def _short(value: Any) -> str:

@@ -30,7 +30,9 @@ def check_is_idle(run: Run) -> None:
     except StorageError:  # a damaged record: how lately it was written tells
         state = RunState.unknown
     if state == RunState.running:
-        raise StorageError(f"Run {run.name!r} is running.\n  Stop it first, or wait until it has ended.", path=run.folder)
+        raise StorageError(
+            f"Run {run.name!r} is running.\n  Stop it first, or wait until it has ended.", path=run.folder
+        )
     silent_s = time.time() - _last_write(run)
     if state == RunState.unknown and not run.is_old() and silent_s < _SILENT_S:
         raise StorageError(
@@ -62,8 +64,7 @@ def check_may_leave(storage: Storage, runs: Sequence[Run]) -> None:
         if held_by := children.get(run.name):
             listed = ", ".join(f"{child.name} ({child.state()})" for child in held_by[:4])
             raise StorageError(
-                f"Run {run.name!r} is needed: {listed} begins from it.\n"
-                "  Wait until that has ended, or remove both.",
+                f"Run {run.name!r} is needed: {listed} begins from it.\n  Wait until that has ended, or remove both.",
                 path=run.folder,
             )
 

@@ -17,6 +17,22 @@ from hypertuner.errors import CheckpointError, MismatchError
 from hypertuner.frameworks.torch import modules, randomness
 from hypertuner.frameworks.torch.state import is_plain
 
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class TakenOver:
+    """Training state that another program saved, to be kept as it is."""
+
+    def __init__(self, state: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+        self._state = dict(state)
+        self.kind = _optimizer_kind(state)
+        self.names = _names_by_shape(state, weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As it was saved."""
+        return self._state
+
+
 ORDER = ("optimizer", "scheduler", "scaler", "ema", "dataloader", "extra")
 """What a Saver may be given; the optimizer comes before the scheduler that sets its rates."""
 
@@ -29,6 +45,10 @@ def capture(parts: Mapping[str, Any], model: modules.Model) -> tuple[dict[str, A
     for name, part in _named(parts):
         state = _state_of(name, part)
         saved["kinds"][name] = type(part).__name__
+        if isinstance(part, TakenOver):
+            saved["kinds"][name] = part.kind
+            saved["names"][name] = part.names
+            saved["ranks"] = []  # this process's random states are not that training's
         if isinstance(part, torch.optim.Optimizer):
             saved["names"][name] = [[names.get(id(p), "") for p in group["params"]] for group in part.param_groups]
         if is_plain(state):
@@ -162,9 +182,12 @@ def _fork_optimizer(
     name: str, optimizer: torch.optim.Optimizer, model: modules.Model, state: Any, saved: Mapping[str, Any]
 ) -> list[str]:
     """Give each parameter the state that its namesake had; what was dropped, in words."""
-    if saved["kinds"].get(name) != type(optimizer).__name__:
-        return [f"{name}: its state is that of {saved['kinds'].get(name)}, this is {type(optimizer).__name__}"]
+    kind = saved["kinds"].get(name) or "another optimizer"
+    if type(optimizer).__name__ not in kind.split(" or "):
+        return [f"{name}: its state is that of {kind}, this is {type(optimizer).__name__}"]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
+    if not any(saved["names"].get(name, [])):
+        return [f"{name}: the checkpoint does not tell which parameter its state belongs to, it starts anew"]
     saved_names = [parameter for group in saved["names"].get(name, []) for parameter in group]
     by_name = {
         key: state["state"][number]
@@ -200,6 +223,44 @@ def _fits(state: Mapping[str, Any], parameter: torch.Tensor) -> bool:
         for value in state.values()
         if isinstance(value, torch.Tensor)
     )
+
+
+def _optimizer_kind(state: Mapping[str, Any]) -> str:
+    """The class of torch's optimizers that saves such a state; '' where it is of another."""
+    groups = state.get("param_groups")
+    if not isinstance(groups, list) or not groups or not isinstance(groups[0], Mapping):
+        return ""
+    group = groups[0]
+    if {"betas", "amsgrad"} <= group.keys():
+        # Until torch 2.7 nothing in a state told the two apart.
+        decoupled = group.get("decoupled_weight_decay")
+        return "Adam or AdamW" if decoupled is None else "AdamW" if decoupled else "Adam"
+    for key, kind in (("nesterov", "SGD"), ("centered", "RMSprop"), ("rho", "Adadelta"), ("lr_decay", "Adagrad")):
+        if key in group:
+            return kind
+    return ""
+
+
+def _names_by_shape(state: Mapping[str, Any], weights: Mapping[str, Any]) -> list[list[str]]:
+    """The name of each parameter of an optimizer's state, where order and shapes leave no doubt; [] else."""
+    groups, kept = state.get("param_groups"), state.get("state")
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(kept, Mapping):
+        return []
+    names = []
+    seen: set[int] = set()
+    for name, value in weights.items():
+        is_parameter = isinstance(value, torch.Tensor) and value.is_floating_point()
+        if is_parameter and not name.endswith(_BUFFERS) and (not value.numel() or value.data_ptr() not in seen):
+            seen.add(value.data_ptr())
+            names.append(name)
+    numbers = groups[0].get("params", [])
+    if len(names) != len(numbers):
+        return []
+    for name, number in zip(names, numbers, strict=True):
+        shapes = {tensor.shape for tensor in kept.get(number, {}).values() if isinstance(tensor, torch.Tensor)}
+        if weights[name].shape not in shapes:
+            return []
+    return [names]
 
 
 def _is_scheduler(part: Any) -> bool:
