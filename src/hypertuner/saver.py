@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner.checkpoint import commit, reference
+from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, inspect, kind_of
 from hypertuner.checkpoint.format.table import FORMAT
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, UnsafeFileError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
@@ -168,7 +168,7 @@ class Saver:
             return _moved(adapter.write(file, self._model, document, self._training), header)
 
         path = commit.commit(attempt, run, wanted.step, header, write)
-        commit.offer(run, path)
+        offer.offer(run, path)
         commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
         return dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
 
@@ -242,7 +242,7 @@ class Saver:
         if self._restored is None and active.restores and active.run is not None:
             if self._model is None:
                 self._find(sys._getframe(1))
-            files_ = reference.on_path(active.run)
+            files_ = offer.on_path(active.run)
             if files_ and self._restored is None:
                 if self._adapter is None:
                     raise _no_model()
@@ -342,6 +342,7 @@ def load(
     """
     found = reference.resolve(reference_)
     adapter = torch_adapter()
+    _refuse_bare_pickle(found.path)
     with Archive.open(found.path) as archive:
         trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
@@ -352,6 +353,22 @@ def load(
     if part is None:
         return loaded
     return _part(loaded, part, weights, found.reference)
+
+
+def _refuse_bare_pickle(path: Path) -> None:
+    """UnsafeFileError, with what it would import, for a file that is nothing but a pickle."""
+    kind = kind_of(path)
+    if kind in ("pickle", "torch-legacy"):
+        names = inspect(path).extra["globals"]
+        what = "is a bare pickle" if kind == "pickle" else "is of a format that torch left in 2020, a bare pickle"
+        listed = "".join(f"\n    {name}" for name in names[:20])
+        raise UnsafeFileError(
+            f"{path} {what}: nothing in it can be read without running what it says.\n  It would import:{listed}\n"
+            f"  If you know who made it, read it with torch.load({str(path)!r}, weights_only=False), and save what you "
+            "need of it with torch.save.",
+            path=path,
+            globals=names,
+        )
 
 
 def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:

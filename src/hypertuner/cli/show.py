@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import reference
+from hypertuner.checkpoint import offer, reference
 from hypertuner.checkpoint.format import archive
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
@@ -69,7 +69,7 @@ class _Saved:
 
 def _checkpoints(run: Run) -> list[_Saved]:
     files = run.checkpoints()
-    best = reference.best_of(files)
+    best = offer.best_of(files)
     offered = run.layout.model.stat() if run.layout.model.exists() else None
     found = []
     for file in files:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from hypertuner import files
-from hypertuner.checkpoint import commit
+from hypertuner.checkpoint import commit, offer
 from hypertuner.checkpoint.adoption import Found, Skipped, find
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import HypertunerError, MissingExtraError
@@ -248,7 +248,7 @@ def _write(run: Run, attempt: Attempt, readings: list[_Read], trust: bool) -> li
             _commit(run, attempt, step, contents, _metrics(reading), about, reading.found.path)
     finally:
         log.close()
-    commit.offer(run)
+    offer.offer(run)
     return steps
 
 

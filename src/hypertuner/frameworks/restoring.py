@@ -50,8 +50,8 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
             raise MismatchError(
                 f"The weights of {name} do not fit this model, so the run cannot start from them: "
                 f"{error.report.explained(saved_config, active.config())}\n"
-                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start without "
-                "the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start\n"
+                "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
                 report=error.report,
             ) from None
         if ema is not None:

@@ -288,9 +288,9 @@ class ActiveRun:
                 state=state,
                 code=code,
                 signal=signal,
-                reason=reason,
+                reason=capture.hide_secrets(reason),
                 ended_at=records.now(),
-                traceback=trace or None,
+                traceback=capture.hide_secrets(trace) or None,
                 peak_memory_bytes=exits.peak_memory_bytes(),
                 lost_records=self.lost_records,
             )

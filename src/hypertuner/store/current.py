@@ -148,7 +148,7 @@ def _resolve() -> ActiveRun:
     if name := os.environ.get(RUN_VARIABLE):
         path = Path(name)
         storage = Storage(path.parent) if path.is_absolute() else Storage()
-        names.check_name(path.name)
+        names.check_name(path.name if path.is_absolute() else name)
         return ActiveRun(
             storage,
             run=Run(storage.path / path.name),

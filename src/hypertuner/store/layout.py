@@ -19,6 +19,7 @@ storage/
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from datetime import datetime, timezone
@@ -33,7 +34,7 @@ WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
 
 _TRASHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _TRASHED_AT = "%Y%m%dT%H%M%SZ"
-_CHECKPOINT = re.compile(r"step-(\d{8,})(?:\.(\d+))?\.pt")
+_CHECKPOINT = re.compile(r"step-([0-9]{8,18})(?:\.([0-9]{1,9}))?\.pt")
 
 
 class AttemptLayout:
@@ -102,7 +103,8 @@ def run_of_config(path: Path, storage: Path) -> Path | None:
     """
     if path.name != CONFIG:
         return None
-    folder = path.absolute().parent
+    # Lexically: `storage/../config.json` is a file beside the storage, not a run in it.
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100  # Path has no such call
     home = folder.parent
     if home == storage.absolute() or home.name == storage.name or RunLayout(folder).record.exists():
         return folder

@@ -22,9 +22,9 @@ from hypertuner.errors import ConfigError, CorruptFileError
 from hypertuner.store import layout, lineage, metrics, records, values
 from hypertuner.store.process import ProcessIdentity
 
-# As we write them: int() would give "01", or a 1 in another script, the place of "1".
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
-_NUMBER = re.compile("[1-9][0-9]*")
+# As we write them: int() would give "01", or a 1 in another script, the place of "1".
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
 class RunState(str, enum.Enum):
@@ -259,6 +259,11 @@ class Run:
         number = existing[-1].number + 1 if existing else 1
         while True:
             place = self.layout.attempt(number)
+            # A folder that nobody claimed and that holds something already is not ours: what an attempt appends to
+            # would be whatever lies there, a link to a file elsewhere among it.
+            if place.folder.is_symlink() or (place.folder.exists() and any(place.folder.iterdir())):
+                number += 1
+                continue
             files.make_folder(place.folder)
             try:
                 files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))

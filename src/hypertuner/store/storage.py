@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, did_you_mean
+from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, StorageError, did_you_mean
 from hypertuner.store import layout, lineage, names, records
 from hypertuner.store.run import Run
 from hypertuner.store.trash import Trash
@@ -51,10 +51,16 @@ class Storage:
                 if name is not None:
                     raise self._taken(chosen) from None
                 taken.add(chosen.casefold())
-        if parent_file is not None:
-            files.link_or_copy(parent_file, run.layout.parent)
-        files.put_new(run.layout.config, records.to_bytes(dict(config)))
-        files.put_new(run.layout.record, records.to_bytes(record))
+        try:
+            if parent_file is not None:
+                files.link_or_copy(parent_file, run.layout.parent)
+            files.put_new(run.layout.config, records.to_bytes(dict(config)))
+            files.put_new(run.layout.record, records.to_bytes(record))
+        except (OSError, StorageError):
+            # Half a run would keep the name from the next try.
+            with contextlib.suppress(OSError):
+                files.remove_folder(run.folder)
+            raise
         return run
 
     def _taken(self, name: str) -> RunExistsError:

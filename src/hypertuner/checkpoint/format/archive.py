@@ -21,7 +21,6 @@ from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
     READABLE,
     kind_of,
-    open_regular,
     recognise,
     refusal,
     refuse_zip,
@@ -50,6 +49,7 @@ from hypertuner.checkpoint.format.table import (
     ties_of,
 )
 from hypertuner.errors import CorruptFileError
+from hypertuner.files import open_regular
 
 __all__ = [
     "Archive",

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from hypertuner import files
-from hypertuner.errors import ConfigError
+from hypertuner.errors import ConfigError, StorageError
 from hypertuner.settings import config_folder
 
 VARIABLE = "HYPERTUNER_KEY"
@@ -40,9 +40,10 @@ def user_key() -> bytes:
         text = _read(path)
         if text is None:
             text = _make(path)
-    except OSError as error:
+    except (OSError, StorageError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
-            f"the key that marks your own models can be neither read nor made: {error.strerror}.\n"
+            f"the key that marks your own models can be neither read nor made: {why}.\n"
             f"  It belongs at {path}. Make that folder yours, or set {VARIABLE} or HYPERTUNER_HOME.",
             key=VARIABLE,
             path=path,

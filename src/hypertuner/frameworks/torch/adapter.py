@@ -103,8 +103,7 @@ class TorchAdapter:
         recipe = Recipe.from_json(index.recipe)
         rebuilder = Rebuilder(recipe, index.hyperparameters, str(archive.path))
         try:
-            # From the bytes that the mark was checked against, not read anew.
-            model = objects.load(archive.pickle().root["module"], tensors.tensor, rebuilder)
+            model = objects.load(_code(archive, "module"), tensors.tensor, rebuilder)
         except (KeyError, pickle.UnpicklingError, EOFError) as error:
             raise CorruptFileError(
                 f"{archive.path}: its model object cannot be read: {error}", path=archive.path
@@ -200,9 +199,18 @@ class TorchAdapter:
 
 
 def _opaque(archive: Archive) -> dict[str, Any]:
-    """What safe loading refuses, of the user's own file or one they vouched for; the bytes that the mark covers."""
-    found: dict[str, Any] = pickle.loads(archive.pickle().root["opaque"])  # noqa: S301  # trusted, as the caller asked
+    """What safe loading refuses, of the user's own file or one they vouched for."""
+    found: dict[str, Any] = pickle.loads(_code(archive, "opaque"))  # noqa: S301  # trusted, as the caller asked
     return found
+
+
+def _code(archive: Archive, member: str) -> bytes:
+    """The bytes of 'module' or 'opaque': those that the mark was checked over, also when the file changed since."""
+    root = archive.pickle().root
+    data = root.get(member) if isinstance(root, dict) else None
+    if not isinstance(data, bytes):
+        raise CorruptFileError(f"{archive.path} is damaged: it has no {member!r}.", path=archive.path)
+    return data
 
 
 def _is_named_tensors(model: modules.Model) -> bool:

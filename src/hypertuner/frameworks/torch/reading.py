@@ -116,6 +116,8 @@ class Tensors:
 
 def load_safely(archive: Archive, device: torch.device | str | None = None) -> Any:
     """What `torch.load(weights_only=True)` makes of an open file. UnsafeFileError for what it refuses."""
+    if archive.kind == "torchscript":  # code by its nature; torch would hand it to torch.jit.load
+        raise refusal(archive.path, archive.pickle().globals)
     archive.file.seek(0)
     try:
         return torch.load(archive.file, map_location=device or "cpu", weights_only=True)
