@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_ROWS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,27 @@ class LoadReport:
 
     def __str__(self) -> str:
         return self.explained({}, {})
+
+    def _repr_html_(self) -> str:
+        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
+        percent = 100 * self.share
+        colour = "#2e7d32" if self.is_complete else "#b26a00"
+        rows = [(mismatch.name, f"{_shape(mismatch.saved)} → {_shape(mismatch.model)}") for mismatch in self.mismatched]
+        rows += [(name, "not in the file") for name in self.missing]
+        rows += [(name, "not in the model") for name in self.unexpected]
+        lines = "".join(
+            f'<tr><td style="text-align:left">{html.escape(name)}</td>'
+            f'<td style="text-align:left">{html.escape(what)}</td></tr>'
+            for name, what in rows[:_ROWS_SHOWN]
+        )
+        more = f"<div>… and {len(rows) - _ROWS_SHOWN:,} more</div>" if len(rows) > _ROWS_SHOWN else ""
+        table = f"<table><thead><tr><th>tensor</th><th>why not</th></tr></thead><tbody>{lines}</tbody></table>"
+        return (
+            f'<div class="hypertuner-report">kept {len(self.loaded)} of {total} tensors, {percent:.1f} % of parameters'
+            f'<div style="background:#ddd;width:200px;height:6px">'
+            f'<div style="background:{colour};width:{2 * percent:.0f}px;height:6px"></div></div>'
+            f"{table if rows else ''}{more}</div>"
+        )
 
     def explained(self, saved_config: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         """The report in words; a mismatch is explained by the setting that changed alike, if there is one.

@@ -20,7 +20,7 @@ from hypertuner import files
 from hypertuner.checkpoint import commit, offer
 from hypertuner.checkpoint.adoption import Found, Skipped, find
 from hypertuner.checkpoint.format.table import FORMAT
-from hypertuner.errors import HypertunerError, MissingExtraError
+from hypertuner.errors import HypertunerError, MissingExtraError, UnsafeFileError
 from hypertuner.frameworks.adapter import torch_adapter
 from hypertuner.store import Attempt, Run, RunState, Storage, capture, metrics, records
 from hypertuner.store.monitor import watched_metric
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 16 << 20
 _LONGEST_NAME = 48
+_GLOBALS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,14 @@ def _why(error: Exception, found: Found) -> str:
     """An error about a file as the reason why it was left out, without naming the file again."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
+    if isinstance(error, UnsafeFileError):
+        named = ", ".join(error.globals[:_GLOBALS_SHOWN])
+        more = f" and {len(error.globals) - _GLOBALS_SHOWN} more" if len(error.globals) > _GLOBALS_SHOWN else ""
+        return (
+            "holds whole pickled objects, and reading them runs code.\n"
+            f"It would import: {named}{more}\n"
+            "If you know who made it: hypertuner adopt --trust"
+        )
     for path in (*found.files, found.path):
         error_text = str(error).replace(f"{path} ", "").replace(f"{path}: ", "")
         if error_text != str(error):

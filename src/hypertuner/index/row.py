@@ -7,14 +7,19 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hypertuner.errors import MissingExtraError
 from hypertuner.index.query import FACTS
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run as the table shows it.
+    """One run as the table shows it, and, in a notebook, as a picture of it.
 
     `metrics` holds the last logged values, `first` the first ones, `lowest` and `highest` the extremes over all steps,
     `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
@@ -43,6 +48,31 @@ class RunRow:
     differs: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     folder: str = ""
+
+    def history(self) -> list[dict[str, Any]]:
+        """What it logged, in order, as its folder says now: {"step", "time", and a value a metric}, one a record."""
+        from hypertuner.store import Run
+
+        logged = Run(Path(self.folder)).logged() if self.folder else iter(())
+        return [{"step": record.step, "time": record.time, **record.values} for record in logged]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """What it logged as a DataFrame: one row a record, `time` in UTC, one column a metric; the index is `step`."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("pandas", "pandas", "to_pandas()") from None
+        records = self.history()
+        names = list(dict.fromkeys(["step", "time", *(name for record in records for name in record)]))
+        frame = pandas.DataFrame.from_records(records, columns=names)
+        frame["time"] = pandas.to_datetime(frame["time"], unit="s", utc=True)
+        indexed: pandas.DataFrame = frame.set_index("step")
+        return indexed
+
+    def _repr_html_(self) -> str:
+        from hypertuner.index import portrait
+
+        return portrait.as_html(self)
 
     def values(self, now: float | None = None) -> Mapping[str, Any]:
         """What a query sees of this run, by the names of `hypertuner.index.query`; `now` is what `age` counts to."""

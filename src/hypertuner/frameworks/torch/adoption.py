@@ -267,7 +267,12 @@ def _take_trainer_state(state: Mapping[str, Any], contents: Contents) -> None:
     history: list[tuple[int, dict[str, float]]] = []
     for entry in state.get("log_history") or ():
         if isinstance(entry, dict) and (step := _whole(entry.get("step"))) is not None:
-            history.append((step, {str(key): float(v) for key, v in entry.items() if key != "step" and _is_number(v)}))
+            history.append(
+                (
+                    step,
+                    {str(key): float(v) for key, v in entry.items() if key not in ("step", "epoch") and _is_number(v)},
+                )
+            )
     contents.history = tuple(history)
     for step, values in history:
         if contents.step is None or step <= contents.step:
