@@ -85,9 +85,9 @@ _LABEL_VALUE = 16
 
 def label_of(config: Mapping[str, Any], keys: Iterable[str]) -> str:
     """A few of these settings on one line; '' when it has none of them."""
-    told = [f"{key}={_short(config[key])}" for key in keys if key in config]
-    # A seed tells runs apart and says nothing: it comes last.
-    told.sort(key=lambda text: text.partition("=")[0].endswith("seed"))
+    # Short names first, more of them fit. A seed tells runs apart and says nothing: it comes last.
+    ordered = sorted(keys, key=lambda key: (key.endswith("seed"), len(key)))
+    told = [f"{key}={_short(config[key])}" for key in ordered if key in config]
     shown = " ".join(told[:_LABEL_KEYS])
     return f"{shown} …" if len(told) > _LABEL_KEYS else shown
 

@@ -28,31 +28,22 @@ class _Former:
 def folder_called(storage: Path, name: str, when: float) -> Path | None:
     """Folder of the run that was called `name` at `when` (seconds since 1970); None when it is not in the storage.
 
-    Where no run was called so at that time, the one that is called so now: clocks of two machines differ.
+    A run that gave the name up later comes before the one that has it now: that one cannot have had it then.
     """
     if not names.is_name(name):
         return None
-    now = storage / name
-    place = layout.RunLayout(now)
-    is_there = place.record.exists() or place.config.exists()
-    if is_there and _since(now) <= when:
-        return now
     for former in _former_names(storage).get(name, ()):
         if former.since <= when <= former.until:
             return former.folder
-    return now if is_there else None
+    now = storage / name
+    place = layout.RunLayout(now)
+    return now if place.record.exists() or place.config.exists() else None
 
 
 def renamed_to(storage: Path, name: str) -> str | None:
     """What the run is called now that was the last to be called `name`, if it was renamed."""
     found = _former_names(storage).get(name, ())
     return max(found, key=lambda former: former.until).folder.name if found else None
-
-
-def _since(folder: Path) -> float:
-    """When a run got the name that it has."""
-    former = _read(folder)
-    return max((until for name, until in former.items() if name != folder.name), default=0.0)
 
 
 def _read(folder: Path) -> dict[str, float]:
