@@ -13,9 +13,9 @@ from typing import Any
 
 from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format.archive import Archive, inspect, kind_of
+from hypertuner.checkpoint.format.archive import open_model
 from hypertuner.checkpoint.format.table import FORMAT
-from hypertuner.errors import CheckpointError, UnsafeFileError
+from hypertuner.errors import CheckpointError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
 from hypertuner.store import Run, capture, current, records
@@ -342,8 +342,7 @@ def load(
     """
     found = reference.resolve(reference_)
     adapter = torch_adapter()
-    _refuse_bare_pickle(found.path)
-    with Archive.open(found.path) as archive:
+    with open_model(found.path) as archive:
         trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
             if part is not None:
@@ -353,22 +352,6 @@ def load(
     if part is None:
         return loaded
     return _part(loaded, part, weights, found.reference)
-
-
-def _refuse_bare_pickle(path: Path) -> None:
-    """UnsafeFileError, with what it would import, for a file that is nothing but a pickle."""
-    kind = kind_of(path)
-    if kind in ("pickle", "torch-legacy"):
-        names = inspect(path).extra["globals"]
-        what = "is a bare pickle" if kind == "pickle" else "is of a format that torch left in 2020, a bare pickle"
-        listed = "".join(f"\n    {name}" for name in names[:20])
-        raise UnsafeFileError(
-            f"{path} {what}: nothing in it can be read without running what it says.\n  It would import:{listed}\n"
-            f"  If you know who made it, read it with torch.load({str(path)!r}, weights_only=False), and save what you "
-            "need of it with torch.save.",
-            path=path,
-            globals=names,
-        )
 
 
 def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:

@@ -344,12 +344,25 @@ def test_a_foreign_file_of_objects_is_refused_with_the_list(tmp_path, monkeypatc
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("make", [whole_object, torchscript])
+@pytest.mark.parametrize("make", [whole_object, from_before_torch_1_6, torchscript])
 def test_a_foreign_file_of_objects_loads_with_trust(tmp_path, make):
     path = tmp_path / "theirs.pt"
     make(path)
     loaded = hypertuner.load(path, trust=True)
     assert isinstance(loaded, nn.Module)
+
+
+def test_weights_of_files_that_hold_no_objects_need_no_trust(tmp_path):
+    from safetensors.torch import save_file
+
+    state = nn.Linear(2, 2).state_dict()
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "model": state}, tmp_path / "new.pt")
+    save_file(state, tmp_path / "plain.safetensors")
+    for name in ("old.pth", "new.pt", "plain.safetensors"):
+        weights = hypertuner.load(tmp_path / name, weights=True)
+        assert all(torch.equal(weights[key], value) for key, value in state.items()), name
+        assert hypertuner.load(tmp_path / name, into=nn.Linear(2, 2)).is_complete
 
 
 def test_a_hyperparameter_is_data(model, tmp_path):

@@ -269,7 +269,7 @@ def test_a_file_that_cannot_grow_is_an_error_and_the_half_line_is_closed(tmp_pat
         appender = files.Appender(path)
         appender.append(b"x" * 90 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(StorageFullError, match="full"):
             appender.append(b"y" * 50 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         appender.append(b"z\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, open_model
 from hypertuner.checkpoint.reference import Resolved
 from hypertuner.store.active import PendingParent
 from hypertuner.store.records import Parent
@@ -14,7 +14,7 @@ _CHUNK = 16 << 20
 
 def parent_of(found: Resolved, how: str) -> PendingParent:
     """What run.json says of a parent. CorruptFileError when the file is no checkpoint."""
-    with Archive.open(found.path) as archive:
+    with open_model(found.path) as archive:
         run = archive.index.run if archive.kind == "hypertuner/1" else {}
         digest = archive.file_hash or _hash(archive)
     step = run.get("step")

@@ -14,7 +14,7 @@ from typing import Any
 from hypertuner import files
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format import trust
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, open_model
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.errors import ConfigError, MismatchError
@@ -39,7 +39,7 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
     """
     name = parent.parent.reference
     _begin(active)
-    with Archive.open(parent.file) as archive:
+    with open_model(parent.file) as archive:
         trusted = is_own(archive)
         saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
         try:

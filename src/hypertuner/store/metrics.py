@@ -56,7 +56,7 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
     `upto` stops at that many bytes. Lines that are not records (a torn end, a damaged line) are skipped.
     """
     try:
-        with io.BufferedReader(files.open_regular(path), _BUFFER_BYTES) as file:
+        with _opened(path) as file:
             for position, record in _records(file):
                 if upto is not None and position > upto:
                     return
@@ -66,7 +66,11 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
         return
 
 
-def _records(file: io.BufferedReader) -> Iterator[tuple[int, Record | None]]:
+def _opened(path: Path) -> BinaryIO:
+    return io.BufferedReader(files.open_regular(path), _BUFFER_BYTES)
+
+
+def _records(file: BinaryIO) -> Iterator[tuple[int, Record | None]]:
     """(position after the line, its record or None) for each whole line from where `file` stands."""
     position = file.tell()
     is_rest = False
@@ -186,13 +190,13 @@ def summarise_on(path: Path, known: tuple[Summary, Position] | None) -> tuple[Su
 
     Raises: FileNotFoundError.
     """
-    with io.BufferedReader(files.open_regular(path), _BUFFER_BYTES) as file:
+    with _opened(path) as file:
         inode = os.fstat(file.fileno()).st_ino
         found, position = Summary({}, {}, {}, {}, None, None), 0
         if known is not None and known[1].inode == inode and known[1].tail == _tail(file, known[1].bytes):
             found, position = known[0], known[1].bytes
         file.seek(position)
-        for position, record in _records(file):
+        for position, record in _records(file):  # noqa: B007  # where the last line ended is told
             if record is not None:
                 found.add(record)
         return found, Position(position, inode, _tail(file, position))

@@ -122,11 +122,8 @@ class TorchAdapter:
         return values
 
     def _read_foreign(self, archive: Archive, *, trusted: bool, device: Any, weights: bool) -> Any:
-        if archive.kind == "torchscript" and trusted:
-            archive.file.seek(0)
-            loaded: Any = torch.jit.load(archive.file, map_location=device or "cpu")  # type: ignore[no-untyped-call]
-        elif trusted:
-            loaded = reading.load_objects(archive, device)
+        if trusted and archive.kind != "safetensors":
+            loaded: Any = reading.load_objects(archive, device)
         else:
             loaded = reading.load_safely(archive, device)
         return _weights_of(loaded, archive) if weights else loaded
