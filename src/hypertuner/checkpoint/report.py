@@ -22,6 +22,11 @@ class Mismatch:
         return f"{self.name} {_shape(self.saved)}→{_shape(self.model)}"
 
 
+def _escaped(text: str) -> str:
+    """`text` as HTML shows it, without control characters."""
+    return html.escape("".join(sign if sign.isprintable() else "�" for sign in text))
+
+
 def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
@@ -55,8 +60,8 @@ class LoadReport:
         rows += [(name, "not in the file") for name in self.missing]
         rows += [(name, "not in the model") for name in self.unexpected]
         lines = "".join(
-            f'<tr><td style="text-align:left">{html.escape(name)}</td>'
-            f'<td style="text-align:left">{html.escape(what)}</td></tr>'
+            f'<tr><td style="text-align:left">{_escaped(name)}</td>'
+            f'<td style="text-align:left">{_escaped(what)}</td></tr>'
             for name, what in rows[:_ROWS_SHOWN]
         )
         more = f"<div>… and {len(rows) - _ROWS_SHOWN:,} more</div>" if len(rows) > _ROWS_SHOWN else ""

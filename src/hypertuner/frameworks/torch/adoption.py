@@ -1,7 +1,7 @@
 """What other programs' model files hold: weights, settings, metrics, where they were, training state.
 
-Nothing in a file is executed. torch's safe reader is given an inert stand-in for each class that a file names, which
-keeps what the file says of its object and does nothing; so settings in a Namespace, or beside a callback, are read.
+Nothing in a file is executed: what is no plain value comes as an inert stand-in (`inert.py`), so settings in a
+Namespace, or beside a callback, are read.
 A file whose weights are themselves in such an object is refused: only its class could take them out.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import math
-import pickle
 import re
-import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,10 +22,9 @@ import xxhash
 from torch import nn
 
 from hypertuner.checkpoint.adoption import Found
-from hypertuner.checkpoint.format import archive
-from hypertuner.checkpoint.format.archive import Index
+from hypertuner.checkpoint.format.archive import kind_of, open_model
 from hypertuner.errors import CheckpointError, CorruptFileError
-from hypertuner.frameworks.torch import reading
+from hypertuner.frameworks.torch import inert, reading
 from hypertuner.frameworks.torch.state import is_plain
 from hypertuner.frameworks.torch.training import TakenOver
 from hypertuner.store.direction import direction
@@ -74,7 +71,7 @@ def read(found: Found, *, trust: bool = False) -> Contents:
     Raises: UnsafeFileError, with what it would import, for a pickled model object unless `trust`; CorruptFileError;
         CheckpointError where no weights are found.
     """
-    kind = archive.kind_of(found.files[0])
+    kind = kind_of(found.files[0])
     if kind.startswith("hypertuner/"):
         raise CheckpointError("it is hypertuner's own file: load it, or start from it, as it is.")
     if found.folder is not None:
@@ -84,7 +81,7 @@ def read(found: Found, *, trust: bool = False) -> Contents:
         contents = Contents(weights, "safetensors")
         _take_story(metadata, contents)
         return contents
-    return _read_document(found.files[0], _load(found.files[0], kind, trust))
+    return _read_document(found.files[0], inert.load(found.files[0], trust))
 
 
 def signature(contents: Contents) -> str:
@@ -111,108 +108,12 @@ def digest(contents: Contents) -> str:
     return whole.hexdigest()
 
 
-# ---- files
-
-
-class _Standin:
-    """In the place of an object of a file: what the file says of it, and no code."""
-
-    arguments: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *arguments: Any) -> _Standin:
-        made = super().__new__(cls)
-        made.__dict__["arguments"] = arguments
-        made.__dict__["state"] = None
-        return made
-
-    def __init__(self, *arguments: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.__dict__["state"] = state
-
-
-def _standin(name: str) -> type[_Standin]:
-    module, _, last = name.rpartition(".")
-    return type(last, (_Standin,), {"__module__": module, "__qualname__": last})
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """As `_codecs.encode`, by which NumPy's pickles spell bytes."""
-    return text.encode("latin1" if encoding == "latin1" else "utf-8")
-
-
-def _scalar(kind: Any, data: Any = b"") -> Any:
-    """A number that NumPy pickled: of its plain kinds only."""
-    code = kind.arguments[0] if isinstance(kind, _Standin) and kind.arguments else ""
-    order = ">" if isinstance(kind.state, tuple) and ">" in kind.state[:2] else "<"
-    form = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "b1": "?"} | {
-        "u8": "Q", "u4": "I", "u2": "H", "u1": "B",
-    }  # fmt: skip
-    if code not in form or not isinstance(data, bytes):
-        return None
-    return struct.unpack(order + form[code], data)[0]
-
-
-_OURS: dict[str, Any] = {
-    "_codecs.encode": _encode,
-    "numpy.core.multiarray.scalar": _scalar,
-    "numpy._core.multiarray.scalar": _scalar,
-}
-
-
-def _load(path: Path, kind: str, trust: bool) -> Any:
-    """The document in a torch file, with stand-ins for its objects; with `trust`, with its objects."""
-    if kind in ("torchscript", "pickle") and not trust:
-        raise reading.refusal(path, _globals_of(path))
-    if kind == "torchscript":
-        return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]  # untyped in torch
-    if kind not in ("torch", "torch-legacy", "pickle"):
-        archive.Archive.open(path).close()  # raises, with what the file is and what to do
-    if trust:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=False)
-        except (AttributeError, ImportError) as error:
-            raise CheckpointError(
-                f"an object's class is not here ({error}): run from the folder that has it."
-            ) from error
-    names = _globals_of(path)
-    allowed: list[Any] = [(_OURS.get(name) or _standin(name), name) for name in names]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            # Mapped: of a large file only what is looked at is read.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "torch")
-    except pickle.UnpicklingError as error:
-        raise reading.refusal(path, names) from error
-    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, AttributeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorruptFileError(f"{path} cannot be read as a torch file: {first}", path=path) from error
-
-
-def _globals_of(path: Path) -> tuple[str, ...]:
-    if archive.kind_of(path) == "torchscript":
-        return ("TorchScript code",)
-    return tuple(archive.inspect(path).extra.get("globals") or ())
+# ---- safetensors
 
 
 def _read_safetensors(path: Path) -> tuple[OrderedDict[str, Any], Mapping[str, str]]:
-    index: Index = archive.inspect(path)
-    values: OrderedDict[str, Any] = OrderedDict()
-    with path.open("rb") as file:
-        for name, row in index.state_dict.items():
-            dtype = getattr(torch, row.dtype, None)
-            if row.storage is None or not isinstance(dtype, torch.dtype):
-                raise CheckpointError(f"{name!r} has dtype {row.dtype}, which torch {torch.__version__} does not know.")
-            place = index.storages[row.storage]
-            tensor = torch.empty(row.shape, dtype=dtype)
-            if place.nbytes:
-                file.seek(place.offset)
-                view = (ctypes.c_char * place.nbytes).from_address(tensor.data_ptr())
-                if file.readinto(view) != place.nbytes:
-                    raise CorruptFileError(f"{path} ends inside its weights.", path=path)
-            values[name] = tensor
-    return values, index.extra.get("metadata") or {}
+    with open_model(path) as archive:
+        return reading.Tensors(archive).part("state_dict"), archive.index.extra.get("metadata") or {}
 
 
 def _take_story(metadata: Mapping[str, str], contents: Contents) -> None:
@@ -237,11 +138,11 @@ def _read_folder(found: Found, trust: bool) -> Contents:
     assert folder is not None
     weights: OrderedDict[str, Any] = OrderedDict()
     for path in found.files:
-        kind = archive.kind_of(path)
+        kind = kind_of(path)
         if kind == "safetensors":
             weights.update(_read_safetensors(path)[0])
         else:
-            weights.update(_read_document(path, _load(path, kind, trust)).weights)
+            weights.update(_read_document(path, inert.load(path, trust)).weights)
     contents = Contents(weights, "Hugging Face")
     for name in ("config.json", "adapter_config.json"):
         described = {key: value for key, value in _json(folder / name).items() if not key.startswith("_")}
@@ -253,7 +154,7 @@ def _read_folder(found: Found, trust: bool) -> Contents:
     for name, file in (("optimizer", "optimizer.pt"), ("scheduler", "scheduler.pt")):
         if (folder / file).is_file():
             try:
-                state = _load(folder / file, archive.kind_of(folder / file), trust=False)
+                state = inert.load(folder / file, trust=False)
             except (CheckpointError, CorruptFileError):
                 contents.left_out += (file,)
                 continue
@@ -283,10 +184,10 @@ def _training_arguments(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        loaded = _load(path, archive.kind_of(path), trust=False)
+        loaded = inert.load(path, trust=False)
     except (CheckpointError, CorruptFileError, OSError):
         return {}
-    state = loaded.state if isinstance(loaded, _Standin) else None
+    state = loaded.state if isinstance(loaded, inert.Standin) else None
     if not isinstance(state, Mapping):
         return {}
     return _settings({name: state[name] for name in _TRAINING_ARGUMENTS if name in state})
@@ -306,8 +207,8 @@ def _json(path: Path) -> dict[str, Any]:
 def _read_document(path: Path, loaded: Any) -> Contents:
     if isinstance(loaded, nn.Module):  # read with trust
         return Contents(OrderedDict(loaded.state_dict()), "a pickled module")
-    if isinstance(loaded, _Standin):
-        raise reading.refusal(path, _globals_of(path))
+    if isinstance(loaded, inert.Standin):
+        raise inert.refusal(path)
     if isinstance(loaded, torch.Tensor):
         return Contents(OrderedDict(tensor=loaded), "a tensor")
     if not isinstance(loaded, Mapping):
@@ -347,8 +248,8 @@ def _weights(document: Mapping[str, Any], path: Path) -> tuple[OrderedDict[str, 
         inner = document.get(key)
         if isinstance(inner, nn.Module):
             inner = inner.state_dict()
-        if isinstance(inner, _Standin):
-            raise reading.refusal(path, _globals_of(path))
+        if isinstance(inner, inert.Standin):
+            raise inert.refusal(path)
         if isinstance(inner, Mapping) and any(isinstance(value, torch.Tensor) for value in inner.values()):
             return _checked(inner, path), key
     tensors = {
@@ -364,8 +265,8 @@ def _weights(document: Mapping[str, Any], path: Path) -> tuple[OrderedDict[str, 
     if parts:  # {"G": …, "D": …}: one model of two parts
         whole = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         return _checked(whole, path), "\0".join(map(str, parts))
-    if any(isinstance(value, _Standin) for value in document.values()):
-        raise reading.refusal(path, _globals_of(path))
+    if any(isinstance(value, inert.Standin) for value in document.values()):
+        raise inert.refusal(path)
     raise CheckpointError(f"no named tensors were found in it (it has: {', '.join(map(str, list(document)[:6]))}).")
 
 
@@ -374,8 +275,8 @@ def _checked(state: Mapping[Any, Any], path: Path) -> OrderedDict[str, Any]:
     if isinstance(state, OrderedDict):
         vars(weights).update(vars(state))  # the versions of its modules
     for name, value in state.items():
-        if isinstance(value, _Standin):
-            raise reading.refusal(path, _globals_of(path))
+        if isinstance(value, inert.Standin):
+            raise inert.refusal(path)
         if isinstance(name, str) and is_plain(value):
             weights[name] = value
     return weights
@@ -433,7 +334,7 @@ def _take_loose(key: str, value: Any, contents: Contents) -> None:
 
 def _group(value: Any) -> Mapping[str, Any] | None:
     """The settings in a dict, a Namespace, or what stands in for one."""
-    if isinstance(value, _Standin):
+    if isinstance(value, inert.Standin):
         value = value.state
     elif not isinstance(value, Mapping) and hasattr(value, "__dict__"):
         value = vars(value)
@@ -451,7 +352,7 @@ _NOTHING = object()
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, _Standin):
+    if isinstance(value, inert.Standin):
         if isinstance(value.state, Mapping):
             return _shown(dict(value.state))
         # An enum's member is its class called with its value; a path, its class called with its parts.
