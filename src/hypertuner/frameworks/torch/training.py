@@ -13,6 +13,7 @@ import torch
 from hypertuner.errors import CheckpointError, MismatchError
 from hypertuner.frameworks.torch import forking, modules, randomness
 from hypertuner.frameworks.torch.state import is_plain
+from hypertuner.frameworks.torch.taken import TakenOver
 
 ORDER = ("optimizer", "scheduler", "scaler", "ema", "dataloader", "extra")
 """What a Saver may be given; the optimizer comes before the scheduler that sets its rates."""
@@ -34,6 +35,10 @@ def capture(
     for name, part in _named(parts):
         state = _state_of(name, part)
         saved["kinds"][name] = type(part).__name__
+        if isinstance(part, TakenOver):
+            saved["kinds"][name] = part.kind
+            saved["names"][name] = part.names
+            saved["ranks"] = []  # this process's random states are not that training's
         if isinstance(part, torch.optim.Optimizer):
             saved["names"][name] = forking.names_in(part, names)
         if is_plain(state):
@@ -82,8 +87,9 @@ def restore(
         try:
             if rules is None or name in alike:
                 _load(name, part, state)
-            elif saved["kinds"].get(name) != type(part).__name__ and name.partition(".")[0] != "extra":
-                left.append(f"{name}: its state is that of {saved['kinds'].get(name)}, this is {type(part).__name__}")
+            elif not _is_kind(part, saved["kinds"].get(name)) and name.partition(".")[0] != "extra":
+                kind = saved["kinds"].get(name) or "another kind"
+                left.append(f"{name}: its state is that of {kind}, this is {type(part).__name__}")
                 continue
             else:
                 left += _fork(rules, name, part, state)
@@ -122,6 +128,11 @@ def restore_randomness(saved: Mapping[str, Any], rank: int) -> list[str]:
     notes = randomness.restore(ranks[0]["random"])
     torch.manual_seed(torch.initial_seed() + 1 + rank)
     return [*notes, f"random state of rank {rank}: the checkpoint has none, seeded anew"]
+
+
+def _is_kind(part: Any, kind: str | None) -> bool:
+    """Whether a part is of the saved kind; of one that another program saved, 'Adam or AdamW' may be all it tells."""
+    return type(part).__name__ in (kind or "").split(" or ")
 
 
 def _named(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
