@@ -7,7 +7,9 @@ The only module that opens for writing. What it promises:
 * `put_new` and `Draft.commit_new` fail with FileExistsError when the name is taken, also by a process that
   asked at the same instant.
 * `Appender.append` is one `write`: a line is in the file for every reader, and for `kill -9`, when it returns.
-* A full disk, a quota or a file-size limit is a StorageFullError; nothing that was there is touched.
+* A full disk, a quota or a file-size limit is a StorageFullError, a folder that may not be written a StorageError;
+  nothing that was there is touched.
+* A write that failed makes its draft fail, whatever the library that wrote made of the error.
 
 Every mutating operation passes `_do`, which counts it and asks `fault_plan`: a test can stop the shipped
 code at its n-th operation, for every n.
@@ -21,15 +23,28 @@ import io
 import os
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.errors import StorageFullError
+from hypertuner.errors import CorruptFileError, StorageError, StorageFullError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "a file-size limit was reached",
+}
+_REFUSED = {
+    errno.EACCES: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
+    errno.EPERM: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
+    errno.EROFS: ("it lies on a read-only disk", "Name another storage (HYPERTUNER_STORAGE)."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Move that file, or name another storage."),
+    errno.ENOENT: ("its folder is gone", "Was it moved or deleted while the script ran?"),
+    errno.ENAMETOOLONG: ("its path is too long", "Name a storage with a shorter path (HYPERTUNER_STORAGE)."),
+}
 # What file systems without hard links answer (FAT, some FUSE and network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _DRAFT = ".draft-"
@@ -56,33 +71,45 @@ def _do(name: str, path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn the operating system's 'no room' answers about `path` into a StorageFullError."""
+def refusal_named(path: Path) -> Iterator[None]:
+    """Turn the operating system's 'no room' and 'you may not' about writing `path` into a StorageError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if isinstance(error, FileExistsError):
             raise
-        why = {errno.EDQUOT: "your quota is used up", errno.EFBIG: "a file-size limit was reached"}
-        raise StorageFullError(
-            f"Cannot write {path}: {why.get(error.errno or 0, 'the disk is full')}.\n"
-            "  Nothing that was saved before is touched. Free some room, then save again.",
-            path=path,
-        ) from error
+        if error.errno in _FULL:
+            raise StorageFullError(
+                f"Cannot write {path}: {_FULL[error.errno]}.\n"
+                "  Nothing that was saved before is touched. Free some room, then save again.",
+                path=path,
+            ) from error
+        if error.errno in _REFUSED:
+            why, advice = _REFUSED[error.errno]
+            raise StorageError(f"Cannot write {path}: {why}.\n  {advice}", path=path) from error
+        raise
 
 
 class _Counted(io.FileIO):
-    """An unbuffered file whose writes are counted and complete; `target` is what an error names."""
+    """An unbuffered file whose writes are counted and complete; it remembers the first that failed."""
 
     target: Path
+    """What an error names."""
+    failure: BaseException | None = None
 
     def write(self, data: object) -> int:
+        if self.failure is not None:  # the file has a hole by now: nothing that is added makes it whole
+            raise OSError(errno.EIO, "an earlier write failed", str(self.name)) from self.failure
         view = memoryview(data).cast("B")  # type: ignore[arg-type]  # io declares a wider type than it accepts
         done = 0
-        with full_disk_named(self.target):
-            while done < len(view):
-                _do("write", str(self.name))
-                done += super().write(view[done:]) or 0
+        try:
+            with refusal_named(self.target):
+                while done < len(view):
+                    _do("write", str(self.name))
+                    done += super().write(view[done:]) or 0
+        except BaseException as error:  # Ctrl-C too: torch's writer would make a RuntimeError of either
+            self.failure = error
+            raise
         return done
 
     def truncate(self, size: int | None = None) -> int:
@@ -93,17 +120,17 @@ class _Counted(io.FileIO):
 class Draft:
     """A new file under a temporary name in its target's folder, until it is committed.
 
-    Leaving the `with` block without a commit removes it. `file` is open for reading and writing.
+    Leaving the `with` block without a commit removes it. `file` is open for reading and writing. When a write to it
+    failed, the block ends with that error, named, also where the writing library raised another one or none.
     """
 
     def __init__(self, target: Path, *, mode: int = 0o644) -> None:
         self.target = target
         self._mode = mode
-        # Beside its target: a rename or a link is atomic within one file system only.
-        self._path = target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = _draft_path(target)
 
     def __enter__(self) -> Draft:
-        with full_disk_named(self.target):
+        with refusal_named(self.target):
             _do("open", self._path)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         self.file = _Counted(descriptor, "r+", closefd=True)
@@ -115,8 +142,13 @@ class Draft:
         with contextlib.suppress(OSError):
             _do("unlink", self._path)
             self._path.unlink(missing_ok=True)
+        with refusal_named(self.target):
+            if self.file.failure is not None:
+                raise self.file.failure
 
     def _finish(self) -> None:
+        if self.file.failure is not None:
+            raise self.file.failure
         _do("fsync", self._path)
         os.fsync(self.file.fileno())
         # After the content: a reader never finds the final name with the wrong mode.
@@ -125,7 +157,7 @@ class Draft:
 
     def commit_new(self) -> None:
         """Give the file its name, durably. FileExistsError if the name is taken."""
-        with full_disk_named(self.target):
+        with refusal_named(self.target):
             self._finish()
             _do("link", self.target)
             try:
@@ -141,7 +173,7 @@ class Draft:
 
     def commit_replace(self) -> None:
         """Put the file in the place of the one with its name, durably."""
-        with full_disk_named(self.target):
+        with refusal_named(self.target):
             self._finish()
             _do("rename", self.target)
             os.replace(self._path, self.target)
@@ -174,8 +206,8 @@ def replace(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make `target`, which may exist, a hard link to `source`, or a copy of it where links are not to be had."""
-    temporary = target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    with full_disk_named(target):
+    temporary = _draft_path(target)
+    with refusal_named(target):
         try:
             _do("link", temporary)
             os.link(source, temporary)
@@ -201,26 +233,29 @@ class Appender:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _do("open", path)
-        self._descriptor = os.open(
-            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666 & ~_UMASK
-        )
+        with refusal_named(path):
+            _do("open", path)
+            self._descriptor = os.open(
+                path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666 & ~_UMASK
+            )
         self.size = os.fstat(self._descriptor).st_size
-        # A writer that was killed in the middle of a record, or a full disk, left half a line: readers skip it, and
-        # the next record must not continue it.
+        # A writer that was killed in the middle of a record left half a line: end it, readers skip it.
         self._is_torn = bool(self.size) and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
 
     def append(self, record: bytes) -> None:
-        """Write `record` at the end. OSError (nothing or a part was written) when there is no room."""
-        if fault_plan is not None:
-            _do("append", self.path)
+        """Write `record`, a line, at the end. StorageFullError, when nothing or a part was written for want of room."""
         if self._is_torn:
             record = b"\n" + record
-        written = os.write(self._descriptor, record)
-        self.size += written
-        self._is_torn = written < len(record)
-        if self._is_torn:
-            raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
+        with refusal_named(self.path):
+            if fault_plan is not None:
+                _do("append", self.path)
+            written = os.write(self._descriptor, record)
+            self.size += written
+            if written < len(record):
+                # Half a line is on the disk: the next record must not continue it.
+                self._is_torn = True
+                raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
+            self._is_torn = False
 
     def sync(self) -> None:
         """Return when all that was appended survives a power cut."""
@@ -238,7 +273,7 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
     """Create a folder and its parents, durably; nothing happens to one that exists."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        with full_disk_named(folder):
+        with refusal_named(folder):
             _do("mkdir", folder)
             try:
                 os.mkdir(folder, mode)
@@ -250,16 +285,40 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
 def make_new_folder(path: Path) -> None:
     """Create a folder that must not exist. FileExistsError if it does."""
     make_folder(path.parent)
-    with full_disk_named(path):
+    with refusal_named(path):
         _do("mkdir", path)
         os.mkdir(path)
         sync_folder(path.parent)
 
 
+def open_regular(path: Path | str) -> io.FileIO:
+    """`path` opened for reading, if it is a regular file: never waits for a pipe, never reads a device.
+
+    Raises: CorruptFileError where it is something else; OSError where it cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    # Looked at first, because opening a device can already do something; and again once it is open.
+    _refuse_unless_regular(os.stat(path).st_mode, path)
+    file = io.FileIO(os.open(path, flags), "rb")
+    try:
+        _refuse_unless_regular(os.fstat(file.fileno()).st_mode, path)
+    except CorruptFileError:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_unless_regular(mode: int, path: Path | str) -> None:
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise CorruptFileError(f"{path} is {what}, not a file.\n  Name the file itself.", path=Path(path))
+
+
 def copy_into(source: Path, target: Path) -> None:
     """Copy one file, without the promise to survive a power cut (source kept with a run)."""
     make_folder(target.parent)
-    with full_disk_named(target):
+    with refusal_named(target):
         _do("copy", target)
         shutil.copyfile(source, target)
 
@@ -276,12 +335,24 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path)
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder with nothing in it. OSError if there is something."""
+    _do("rmdir", path)
+    path.rmdir()
+
+
 def move(source: Path, target: Path) -> None:
-    """Rename a file or folder within one file system. FileExistsError if the target exists."""
-    if target.exists():
+    """Rename a file, folder or link within one file system. FileExistsError if the target exists."""
+    if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists", str(target))
     _do("rename", target)
-    os.rename(source, target)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        # A folder that came there between the look and the move.
+        raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
     sync_folder(target.parent)
     if source.parent != target.parent:
         sync_folder(source.parent)
@@ -302,6 +373,18 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def draft_folder(target: Path) -> Path:
+    """A new empty folder beside `target`, to be filled and moved there; swept like a draft when its maker is killed."""
+    path = _draft_path(target)
+    make_new_folder(path)
+    return path
+
+
+def _draft_path(target: Path) -> Path:
+    # Beside its target: a rename or a link is atomic within one file system only.
+    return target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 def sweep_drafts(folder: Path) -> None:
     """Remove what a killed writer of this host left half-written in `folder`."""
     import psutil
@@ -311,4 +394,4 @@ def sweep_drafts(folder: Path) -> None:
         pid = path.name.removeprefix(mark).split("-")[0]
         if path.name.startswith(mark) and pid.isdigit() and not psutil.pid_exists(int(pid)):
             with contextlib.suppress(OSError):
-                remove(path)
+                (remove_folder if path.is_dir() else remove)(path)

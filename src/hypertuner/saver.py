@@ -6,19 +6,20 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner.checkpoint import commit, reference
+from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import open_model
 from hypertuner.checkpoint.format.table import FORMAT
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError
 from hypertuner.frameworks import peers, restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
-from hypertuner.store import Run, capture, current, layout, records
+from hypertuner.store import CheckpointFile, Run, capture, current, layout, records
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
@@ -88,9 +89,13 @@ class Saver:
         self._monitor, self._mode = monitor, mode
         self._keep_last, self._keep_best = keep_last, keep_best
         self._restored: Checkpoint | None = None
+        self._is_resumed = False
+        self._own_before_fork: list[CheckpointFile] = []
         self._randomness: Callable[[], object] | None = None
         self._adapter: Adapter | None = None
         self._model: Any = None
+        adapters = loaded_adapters() if self._training else []
+        self._first_settings = adapters[0].settings(self._training) if adapters else {}
         if model is None:
             self._find(sys._getframe(1))
         else:
@@ -171,10 +176,11 @@ class Saver:
         others = peers.collect(active, at) if self._training else []
 
         def write(file: io.RawIOBase) -> dict[str, Any]:
-            return _moved(adapter.write(file, self._model, document, self._training, others), header)
+            written = adapter.write(file, self._model, document, self._training, self._first_settings, others)
+            return _moved(written, header)
 
         path = commit.commit(attempt, run, wanted.step, header, write)
-        commit.offer(run, path)
+        offer.offer(run, path)
         commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
         return dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
 
@@ -227,6 +233,8 @@ class Saver:
             )
             self._restore(active, Path(path), wanted, "resume")
         elif active.parent is not None and active.parent.parent.how == "fork":
+            # A fork that is started once more begins at its parent again, unless the script asks to resume it.
+            self._own_before_fork = offer.on_path(active.run) if active.run is not None else []
             self._restore(active, active.parent.file, active.parent.parent.reference, "fork")
         elif active.parent is not None:
             restoring.start_from(self._adapter, active, active.parent, model, self._training.get("ema"))
@@ -236,6 +244,7 @@ class Saver:
         self._restored, self._randomness = restoring.restore(
             self._adapter, active, path, name, self._model, self._training, how=how
         )
+        self._is_resumed = how == "resume"
 
     def resume(self) -> Checkpoint | None:
         """Restore the newest checkpoint of this run, saved by an earlier attempt; None when there is none.
@@ -248,16 +257,23 @@ class Saver:
             MismatchError: it does not fit.
         """
         active = current.run_for(self._made_in)
-        if self._restored is not None or not active.restores:
+        if self._is_resumed or not active.restores:
             return self._restored
-        if path := active.agree("resume", "call saver.resume()", lambda: _newest(active.run)):
+        if path := active.agree("resume", "call saver.resume()", lambda: self._newest(active)):
             if self._model is None:
                 self._find(sys._getframe(1))
             if self._adapter is None:
                 raise _no_model()
-            if self._restored is None:  # finding the model restored it, when the run was started to be resumed
+            if not self._is_resumed:  # finding the model restored it, when the run was started to be resumed
                 self._restore(active, Path(path), f"{active.name}@{_step_of(path)}", "resume")
         return self._restored
+
+    def _newest(self, active: ActiveRun) -> str:
+        """Path of the newest checkpoint of this run that `resume` goes on from, '' when there is none."""
+        if active.run is None:
+            return ""
+        found = offer.on_path(active.run) if self._restored is None else self._own_before_fork
+        return str(found[-1].path) if found else ""
 
     @property
     def next_step(self) -> int:
@@ -282,12 +298,6 @@ class Saver:
             # What the script drew while it set itself up does not count: the loop begins as it would have gone on.
             self._randomness()
         return int(number) + 1
-
-
-def _newest(run: Run | None) -> str:
-    """Path of the newest checkpoint on a run's path, '' when there is none."""
-    found = reference.on_path(run) if run is not None else []
-    return str(found[-1].path) if found else ""
 
 
 def _step_of(path: str) -> str:
@@ -340,6 +350,10 @@ def load(
     device: Any = None,
     strict: bool = True,
     trust: bool | None = None,
+    *,
+    rename: Mapping[str, str] | None = None,
+    only: str | Sequence[str] = (),
+    ignore_mismatched: bool = False,
 ) -> Any:
     """The model that a reference names: 'run', 'run@best', 'run@last', 'run@1200', or a path.
 
@@ -350,7 +364,13 @@ def load(
         part: Of a model of several parts, this one.
         device: Where the tensors go; the CPU when None.
         strict: With `into`, refuse anything that does not fit.
-        trust: True runs the code that the file holds, whoever made it; None runs only your own files'.
+        trust: True runs the code that the file holds, whoever made it; None runs only your own files', and those that
+            you vouched for (`hypertuner trust`).
+        rename: With `into`, how names begin in the file and in the model: `{"encoder.": "backbone."}`. The longest
+            that fits counts; `{"model.": ""}` takes a beginning away.
+        only: With `into`, patterns of names in the model: `only="backbone.*"` loads these, and `strict` asks that all
+            of these fit; the rest keeps its values.
+        ignore_mismatched: With `into`, tensors of another shape keep their values and are named, although `strict`.
 
     Raises:
         RunNotFoundError: No such run.
@@ -362,12 +382,16 @@ def load(
     """
     found = reference.resolve(reference_)
     adapter = torch_adapter()
-    with Archive.open(found.path) as archive:
+    selection = Selection(rename or {}, (only,) if isinstance(only, str) else tuple(only), ignore_mismatched)
+    if into is None and selection != EVERYTHING:
+        raise TypeError("rename=, only= and ignore_mismatched= say what is put into a model: give into=model")
+    with open_model(found.path) as archive:
         trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
             if part is not None:
                 into = {part: into}
-            return adapter.fill(into, archive, strict=strict and part is None, trusted=trusted)
+            strict = strict and part is None
+            return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
         loaded = adapter.read(archive, trusted=trusted, device=device, weights=weights)
     if part is None:
         return loaded

@@ -303,9 +303,9 @@ current.run().folder
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_hypertuner_run_stops_all_ranks(launch, storage, number):
+def test_hypertuner_run_stops_all_ranks_and_resume_starts_as_many(launch, storage, number):
     started = launch(
-        sys.executable, "-m", "hypertuner", "run", "--nproc", "2", "--name", "r", "train.py", "slow=0.05", "epochs=400"
+        sys.executable, "-m", "hypertuner", "run", "--nproc", "2", "--name", "r", "train.py", "slow=0.1", "epochs=3"
     )
     started.read_to(r"loss 0 1\.1 ")
     started.process.send_signal(number)
@@ -313,7 +313,11 @@ def test_hypertuner_run_stops_all_ranks(launch, storage, number):
     end = ended(storage, "r")
     assert end["state"] == "stopped"
     assert end["reason"] == ("stopped by Ctrl-C" if number == signal.SIGINT else "stopped by SIGTERM")
-    assert json.loads((storage / "r/run.json").read_text())["processes"] == 2
+    resumed = launch(sys.executable, "-m", "hypertuner", "resume", "r")
+    assert resumed.end() == 0
+    assert {"loss 0 1.0", "loss 0 2.5"} <= said_by(resumed.text, 0).keys()
+    assert {"loss 1 1.0", "loss 1 2.5"} <= said_by(resumed.text, 1).keys()
+    assert ended(storage, "r", 2)["state"] == "finished"
 
 
 @pytest.mark.parametrize(

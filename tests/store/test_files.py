@@ -259,7 +259,7 @@ def test_killed_while_appending_only_whole_lines_or_one_half_line_are_there_and_
     assert path.read_bytes() == b"0\n1\nhal\n2\n"
 
 
-def test_a_file_that_cannot_grow_is_an_error_and_the_half_line_can_be_closed(tmp_path):
+def test_a_file_that_cannot_grow_is_an_error_and_the_half_line_is_closed(tmp_path):
     import resource
 
     path = tmp_path / "lines"
@@ -269,10 +269,9 @@ def test_a_file_that_cannot_grow_is_an_error_and_the_half_line_can_be_closed(tmp
         appender = files.Appender(path)
         appender.append(b"x" * 90 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(StorageFullError, match="full"):
             appender.append(b"y" * 50 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        appender.close_half_line()
         appender.append(b"z\n")
 
     assert not run_until_killed(action)[1]

@@ -45,7 +45,11 @@ RECORDS = st.one_of(
     st.builds(
         records.Exit, text, some | number, some | text, text, text, some | text, some | st.integers(0, 2**40), number
     ),
-    st.builds(records.ParentLoaded, text, text, text, number, real, texts, texts, texts),
+    st.builds(
+        records.ParentLoaded,
+        *(text, text, text, number, real, some | text, some | number, some | number, some | number, some | text),
+        *(texts, texts, texts, texts, texts),
+    ),
 )
 
 

@@ -19,7 +19,7 @@ from hypertuner.args import commandline
 from hypertuner.args.declared import COMMAND_LINE, Declaration
 from hypertuner.args.group import Group, MissingKeyError
 from hypertuner.errors import ConfigError, did_you_mean
-from hypertuner.store import current
+from hypertuner.store import Run, Storage, current, names
 from hypertuner.store.active import ActiveRun, PendingParent
 from hypertuner.store.said import say_once
 from hypertuner.store.values import flatten, is_namespace, plain, to_config, unflatten
@@ -165,26 +165,66 @@ class Args(Mapping[str, Any]):
 
 @contextmanager
 def new_run(
-    name: str | None = None, *, parent: str | None = None, how: str = "start from", **values: Any
+    name: str | None = None,
+    *,
+    parent: str | None = None,
+    how: Literal["start from", "fork"] = "start from",
+    resume: bool | str = False,
+    **values: Any,
 ) -> Iterator[Args]:
     """A new run with these values, current inside the `with`: Args, Logger and Saver made there belong to it.
 
     Without `name` it gets a friendly one. `parent` is a reference to the checkpoint it begins from; `how` says
     whether it takes only the weights ("start from") or goes on in full ("fork"). Values given here stand above the
     command line, for the script itself chose them.
+
+    With `resume=True` a run of that `name` that is there already goes on from its newest checkpoint, as its next
+    attempt, with the config that it has; one that is not there is made. `resume="best"` or `resume="1200"` goes on
+    from that checkpoint, which must be there.
+
+    Raises: QueueError when the run to resume is running; ConfigError when a value is another than it has.
     """
     flat = flatten(values)
+    if resume:
+        if name is None:
+            raise TypeError("new_run(resume=…) needs the name of the run")
+        run, which = _resumable(name, resume, values)
+        if run is not None:
+            with current.new_run(name, run.config(), run=run, resume=which) as active:
+                yield from _made(active, unflatten(run.config()))
+            return
     pending = _parent(parent, how) if parent is not None else None
-    with current.new_run(name, to_config(values), pending) as run:
-        if pending is not None:
-            from hypertuner.frameworks.guard import guard_parent
+    with current.new_run(name, to_config(values), pending) as active:
+        active.asked.update(flat)
+        yield from _made(active, unflatten(flat))
 
-            guard_parent(run)
-        token = _made_here.set(run)
-        try:
-            yield _of_values(unflatten(flat), run)
-        finally:
-            _made_here.reset(token)
+
+def _made(active: ActiveRun, values: Mapping[str, Any]) -> Iterator[Args]:
+    """The Args of a run that a block made."""
+    if active.parent is not None or active.resume is not None:
+        from hypertuner.frameworks.guard import guard_parent
+
+        guard_parent(active)
+    token = _made_here.set(active)
+    try:
+        yield _of_values(values, active)
+    finally:
+        _made_here.reset(token)
+
+
+def _resumable(name: str, resume: bool | str, values: Mapping[str, Any]) -> tuple[Run | None, str | None]:
+    """(the run that goes on, or None; its checkpoint, or None to begin anew)."""
+    from hypertuner.queue import resume as resuming
+
+    if isinstance(resume, str):
+        found = resuming.resumable(f"{name}@{resume}")
+        resuming.check_config(found.run, values)
+        return found.run, found.which
+    run = Run(Storage().path / names.check_name(name))
+    if not run.exists():
+        return None, None
+    goes_on = resuming.next_of(run, values)
+    return run, goes_on.which if goes_on is not None else None
 
 
 def _parent(reference: str, how: str) -> PendingParent:
@@ -207,6 +247,7 @@ def _of_declaration(declared: Declaration, run: ActiveRun, *, keep: bool) -> Gro
         raise SystemExit(0)
     typed = commandline.read(argv, declared, others="keep" if keep else "error")
     values, undeclared = _merged(declared, given, typed, run)
+    run.asked.update(typed)
     if missing := declared.missing(values):
         raise ConfigError(
             f"no value for {', '.join(missing)}: the dataclass has no default for it.\n"
@@ -222,6 +263,7 @@ def _of_given(run: ActiveRun) -> Group:
     argv, given = commandline.arguments(run, own_config=False)
     declared = Declaration.of_defaults(unflatten(given))
     typed = commandline.read(argv, declared, others="take")
+    run.asked.update(typed)
     values, _ = _merged(declared, {}, typed, run)
     root = declared.build(values)
     if not given:
@@ -251,6 +293,7 @@ def _of_parser(parser: argparse.ArgumentParser, run: ActiveRun, *, keep: bool) -
     fixed = run is _made_here.get()
     parsed = parsers.parse(parser, argv, given, _where(run), keep=keep, fixed=fixed)
     root = Group(unflatten(flatten(parsed.values)))
+    run.asked.update(parsed.typed)
     if run.started_before:
         _refuse_changes(run, given, {key: value for key, value in to_config(root.plain()).items() if key in given})
     _say_undeclared(parsed.undeclared, parsed.values, _where(run))

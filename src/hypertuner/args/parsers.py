@@ -26,6 +26,7 @@ class Parsed:
 
     values: dict[str, Any]
     undeclared: list[str]  # keys of the config that the parser does not know
+    typed: list[str]  # names that the command line set, as far as it set another value than the default
 
 
 def has_option(parser: argparse.ArgumentParser, option: str) -> bool:
@@ -55,10 +56,10 @@ def parse(
         argv = _with_command(parser, argv, standing)
         namespace = parser.parse_known_args(argv)[0] if keep else parser.parse_args(argv)
     values = dict(vars(namespace))
+    typed = {dest for dest in standing if dest in values and not isinstance(values[dest], _Standing)}
     beaten = set() if fixed else _beaten(values, standing, everyone)
     for dest, one in standing.items():
-        typed = dest in values and not isinstance(values[dest], _Standing)
-        if typed and not fixed:
+        if dest in typed and not fixed:
             _check_count(parser, one, values[dest])
         elif dest in beaten:
             values[dest] = _default(parser, one.actions[0])
@@ -66,8 +67,14 @@ def parse(
             values[dest] = one.converted(parser, where)
         else:  # an option of another sub-command
             values[dest] = one.given
+    typed_names = [name for name in values if name in typed or _is_set(values[name], name, standing, everyone)]
     values.update({name: given[name] for name in undeclared})
-    return Parsed(values, undeclared)
+    return Parsed(values, undeclared, typed_names)
+
+
+def _is_set(value: Any, dest: str, standing: Mapping[str, _Standing], everyone: list[argparse.ArgumentParser]) -> bool:
+    defaults = [parser.get_default(dest) for parser in everyone]
+    return dest not in standing and all(value is not default and value != default for default in defaults)
 
 
 class _Standing:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.format import archive, trust
-from hypertuner.errors import CheckpointError, ConfigError
+from hypertuner.checkpoint.offer import best_of
+from hypertuner.errors import CheckpointError, ConfigError, StorageError
 from hypertuner.store import Attempt, CheckpointFile, Run
 from hypertuner.store.said import say, say_once
 
@@ -42,15 +42,25 @@ def commit(
     Raises: CheckpointError when a newer attempt owns the run; StorageFullError; what `write` raises.
     """
     check_is_newest(attempt, run)
+    if not attempt.layout.checkpoints.exists():  # its first save
+        _sweep(run)
     files.make_folder(attempt.layout.checkpoints)
     repeat = 0
     while (path := attempt.layout.checkpoint(step, repeat)).exists():
         repeat += 1
-    with files.Draft(path, mode=0o444) as draft, files.full_disk_named(path):
+    with files.Draft(path, mode=0o444) as draft:
         extra = write(draft.file)
         archive.seal(draft.file, {**header, **extra}, _key())
         draft.commit_new()
+    # A new attempt may have begun while this one wrote: model.pt is no longer this one's to move.
+    check_is_newest(attempt, run)
     return path
+
+
+def _sweep(run: Run) -> None:
+    """Remove the drafts that killed processes left in the run."""
+    for folder in (run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
+        files.sweep_drafts(folder)
 
 
 def _key() -> bytes | None:
@@ -72,32 +82,6 @@ def check_is_newest(attempt: Attempt, run: Run) -> None:
         )
 
 
-def offer(run: Run, fallback: Path | None = None) -> Path | None:
-    """Point model.pt to the best checkpoint when a metric is watched, else to the newest; where it points."""
-    checkpoints = reference.on_path(run)
-    best = reference.best_of(checkpoints)
-    chosen = best.path if best is not None else (checkpoints[-1].path if checkpoints else fallback)
-    if chosen is not None and not _is_same_file(chosen, run.layout.model):
-        if len(checkpoints) == 1 and run.layout.model.exists() and not run.layout.old_model.exists():
-            # The first checkpoint here, and yet there is a model: 1.0.4's, of which nothing else keeps a copy.
-            files.link_or_copy(run.layout.model, run.layout.old_model)
-        files.link_or_copy(chosen, run.layout.model)
-    return chosen
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except FileNotFoundError:
-        return False
-
-
-def repair(run: Run) -> None:
-    """Point model.pt where it belongs, when a crash came between a checkpoint and its link."""
-    if run.checkpoints() and not run.layout.model.exists():
-        offer(run)
-
-
 def retain(attempt: Attempt, *, keep_last: int, keep_best: int) -> None:
     """Remove the checkpoints of this attempt beyond the newest `keep_last` and the best `keep_best`.
 
@@ -107,14 +91,24 @@ def retain(attempt: Attempt, *, keep_last: int, keep_best: int) -> None:
     kept = set(remaining[-keep_last:] if keep_last else [])
     candidates = list(remaining)
     for _ in range(keep_best):
-        best = reference.best_of(candidates)
+        best = best_of(candidates)
         if best is None:
             break
         kept.add(best)
         candidates.remove(best)
     for file in remaining:
-        if file not in kept:
+        if file not in kept and _is_readable(file):
             _remove(file)
+
+
+def _is_readable(file: CheckpointFile) -> bool:
+    """Whether a checkpoint tells its metrics: of one that does not, nobody knows that it is not the best."""
+    try:
+        archive.inspect(file.path)
+    except (StorageError, OSError) as error:
+        say_once(f"an old checkpoint cannot be read, and stays: {error}")
+        return False
+    return True
 
 
 def _remove(file: CheckpointFile) -> None:

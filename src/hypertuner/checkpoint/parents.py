@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xxhash
 
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, open_model
 from hypertuner.checkpoint.reference import Resolved
 from hypertuner.store.active import PendingParent
 from hypertuner.store.records import Parent
@@ -14,7 +14,7 @@ _CHUNK = 16 << 20
 
 def parent_of(found: Resolved, how: str) -> PendingParent:
     """What run.json says of a parent. CorruptFileError when the file is no checkpoint."""
-    with Archive.open(found.path) as archive:
+    with open_model(found.path) as archive:
         run = archive.index.run if archive.kind == "hypertuner/1" else {}
         digest = archive.file_hash or _hash(archive)
     step = run.get("step")
@@ -22,12 +22,20 @@ def parent_of(found: Resolved, how: str) -> PendingParent:
         Parent(
             reference=found.reference,
             how=how,
-            run=run.get("name") or (found.run.name if found.run else None),
+            run=_run_of(found, run.get("name")),
             step=step if isinstance(step, int) else None,
             checkpoint=digest,
         ),
         found.path,
     )
+
+
+def _run_of(found: Resolved, recorded: object) -> str | None:
+    """Name, as it is now, of the run that the checkpoint is one of. What the file records may be a former name."""
+    is_own = found.run is not None and found.path != found.run.layout.parent
+    if found.run is not None and is_own:
+        return found.run.name
+    return recorded if isinstance(recorded, str) else None
 
 
 def _hash(archive: Archive) -> str:

@@ -9,14 +9,20 @@ path/to/file.pt     a file; path/to/brave-otter, a run's folder
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypertuner.checkpoint import offer
 from hypertuner.checkpoint.format import archive
+from hypertuner.checkpoint.offer import best_of, on_path
 from hypertuner.errors import CheckpointNotFoundError, StorageError
 from hypertuner.store import CheckpointFile, Run, Storage
-from hypertuner.store.run import Stretch, is_run_folder
+from hypertuner.store.run import is_run_folder
+
+_FORMS = "Name a run, run@best, run@last, run@STEP or a file."
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,12 @@ def resolve(reference: str | os.PathLike[str] | Run, storage: Storage | None = N
         return Resolved(_offered(reference), reference, reference.name)
     text = os.fspath(reference)
     path = Path(text)
+    try:
+        path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise CheckpointNotFoundError(f"{text[:60]!r}… is too long for a name.\n  {_FORMS}") from None
     if isinstance(reference, os.PathLike) or os.sep in text or "/" in text or path.is_file():
         if is_run_folder(path):
             run = Run(path.absolute())
@@ -46,7 +58,7 @@ def resolve(reference: str | os.PathLike[str] | Run, storage: Storage | None = N
             if at and is_run_folder(Path(folder)):
                 run = Run(Path(folder).absolute())
                 return Resolved(_chosen(run, which), run, text)
-            raise CheckpointNotFoundError(f"No file {path}.\n  Name a run, run@best, run@last, run@STEP or a file.")
+            raise CheckpointNotFoundError(f"No file {path}.\n  {_FORMS}")
         return Resolved(path, _run_around(path), text)
     name, at, which = text.partition("@")
     run = (storage or Storage()).open(name)
@@ -56,20 +68,16 @@ def resolve(reference: str | os.PathLike[str] | Run, storage: Storage | None = N
 def _run_around(path: Path) -> Run | None:
     """The run that a file lies in: model.pt, or attempts/<n>/checkpoints/<file>."""
     parents = path.absolute().parents
-    for folder in (parents[0], *(parents[3:4])):
+    for folder in (*parents[:1], *parents[3:4]):
         if is_run_folder(folder):
             return Run(folder)
     return None
 
 
 def _offered(run: Run) -> Path:
-    if run.layout.model.exists():
-        return run.layout.model
-    checkpoints = on_path(run)
-    if checkpoints:
-        # model.pt is derived: a crash between the two leaves a whole checkpoint without it.
-        return checkpoints[-1].path
-    raise _none_of(run, "")
+    if (found := offer.offered(run)) is None:
+        raise _none_of(run, "")
+    return found
 
 
 def _chosen(run: Run, which: str) -> Path:
@@ -83,7 +91,7 @@ def _chosen(run: Run, which: str) -> Path:
         if best is None:
             raise _none_of(run, "best")
         return best.path
-    if which.isdecimal():
+    if re.fullmatch(r"[0-9]{1,18}", which):
         found = [file for file in checkpoints if file.step == int(which)]
         if found:
             return found[-1].path
@@ -110,55 +118,3 @@ def _metrics(file: CheckpointFile) -> dict[str, object]:
         return dict(archive.inspect(file.path).metrics)
     except StorageError:
         return {}
-
-
-def on_path(run: Run) -> list[CheckpointFile]:
-    """The checkpoints on a run's path, in the order they were made.
-
-    What an earlier attempt saved after the point that a later one resumed is not on it.
-    """
-    found: list[CheckpointFile] = []
-    stretches = {part.attempt.number: part for part in run.path() if part.run.folder == run.folder}
-    for attempt in run.attempts():
-        part = stretches.get(attempt.number)
-        if part is None and stretches and attempt.number < max(stretches):
-            continue
-        for file in attempt.checkpoints():
-            if part is None or part.metrics_bytes is None or _is_before(file, part):
-                found.append(file)
-    return found
-
-
-def _is_before(file: CheckpointFile, part: Stretch) -> bool:
-    try:
-        about = archive.inspect(file.path).run
-    except StorageError:
-        return False
-    saved_at = str(about.get("saved_at") or "")
-    return (about.get("metrics_bytes") or 0, saved_at) <= (part.metrics_bytes or 0, part.saved_at or "")
-
-
-def best_of(checkpoints: list[CheckpointFile]) -> CheckpointFile | None:
-    """The best checkpoint by the metric that the newest one's Saver watched; None when none watched any.
-
-    Ties go to the newer one; NaN never wins; a damaged file is passed over.
-    """
-    indexes = []
-    for file in checkpoints:
-        try:
-            indexes.append((file, archive.inspect(file.path)))
-        except StorageError:
-            continue
-    watched = [(index.run.get("monitor"), index.run.get("mode")) for _, index in indexes if index.run.get("monitor")]
-    if not watched:
-        return None
-    monitor, mode = watched[-1]
-    best: tuple[float, CheckpointFile] | None = None
-    for file, index in indexes:
-        value = index.metrics.get(str(monitor))
-        if not isinstance(value, (int, float)) or value != value:
-            continue
-        score = float(value) if mode == "max" else -float(value)
-        if best is None or score >= best[0]:
-            best = (score, file)
-    return best[1] if best else None

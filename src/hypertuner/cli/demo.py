@@ -22,7 +22,7 @@ from hypertuner.cli.terminal import plain, value_text
 from hypertuner.errors import HypertunerError, MissingExtraError
 from hypertuner.index.runs import read_row
 from hypertuner.index.table import RunTable
-from hypertuner.queue import start
+from hypertuner.queue import make, start
 from hypertuner.store import Run, Storage
 
 _SCRIPT = "digits.py"
@@ -139,7 +139,7 @@ def _run(
     script: Path, config: dict[str, Any], storage: Storage, bar: Progress, *, start_from: str | None = None
 ) -> _Outcome:
     """One run, its progress read from what it logs. Raises: DemoError."""
-    run = start.make_run(script, config, storage=storage, start_from=start_from, folder=script.parent)
+    run = make.make_run(script, config, storage=storage, parent=start_from, folder=script.parent)
     shown = {key: value for key, value in config.items() if key != "epochs"} if not start_from else {}
     told = " ".join(f"{key}={value_text(value)}" for key, value in shown.items())
     what = told or f"from {start_from}, learning_rate={value_text(config['learning_rate'])}"

@@ -7,6 +7,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hypertuner.errors import did_you_mean
@@ -26,6 +27,14 @@ def split_at_dashes(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(words), []
     at = list(words).index("--")
     return list(words[:at]), list(words[at + 1 :])
+
+
+def split_script(script: str | None, words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """(the script, what follows it): the first word is no script when it is a setting or an option."""
+    if script is None:
+        return None, list(words)
+    is_setting = _OPTION.match(script) or (_ASSIGNMENT.match(script) and not Path(script).is_file())
+    return (None, [script, *words]) if is_setting else (Path(script), list(words))
 
 
 def read(words: Sequence[str], *, makes_args: bool) -> tuple[dict[str, Any], list[str]]:
@@ -67,7 +76,11 @@ def _begins_another(word: str) -> bool:
 
 
 def _refuse(word: str) -> NoReturn:
-    hint = did_you_mean(word, ["--name", "--from", "--storage"]) if word.startswith("-") else ""
+    hint = (
+        did_you_mean(word, ["--name", "--from", "--fork", "--like", "--or-resume", "--storage"])
+        if word.startswith("-")
+        else ""
+    )
     raise GivenError(
         f"{word!r} is neither key=value nor --key value.{hint}\n"
         f"  What the script itself is to get goes after --: hypertuner run train.py lr=0.1 -- {word}"

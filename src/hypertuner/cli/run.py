@@ -1,47 +1,154 @@
-"""`hypertuner run`: one script, one config, in the foreground."""
+"""`hypertuner run` and `hypertuner resume`: one run, in the foreground."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hypertuner.checkpoint import reference
 from hypertuner.cli import given
 from hypertuner.cli.terminal import duration_text, plain, say, state_cell, value_text
 from hypertuner.index.runs import read_row
-from hypertuner.queue import launch, start
+from hypertuner.queue import launch, make, start
+from hypertuner.queue import resume as resuming
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What `hypertuner run` was asked for besides the script and its config."""
+
+    name: str | None = None
+    start_from: str | None = None
+    fork: str | None = None
+    like: str | None = None
+    or_resume: bool = False
+    force: bool = False
+    nproc: int | None = None
+    gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start_from and self.fork:
+            raise given.GivenError("--from takes the weights of a checkpoint, --fork all of it: choose one.")
+        if self.or_resume and not self.name:
+            raise given.GivenError("--or-resume needs --name: by its name the run is found again.")
+        if self.force and not self.or_resume:
+            raise given.GivenError("--force is for --or-resume.")
+        if self.nproc and self.gpus:
+            raise given.GivenError("--gpus N starts a process for each GPU, --nproc N as many as you say: choose one.")
+
+
 def run(
-    script: Path,
-    words: Sequence[str],
-    after_dashes: Sequence[str],
-    *,
-    name: str | None,
-    start_from: str | None,
-    storage: Storage,
-    nproc: int = 1,
-    gpus: int | None = None,
+    script: Path | None, words: Sequence[str], after_dashes: Sequence[str], wanted: Wanted, *, storage: Storage
 ) -> int:
     """Make a run and run it; the script's exit code, and 1 for a run that failed although the script ended well."""
-    start.check_script(script)
-    processes = gpus or nproc
-    if processes > 1:
-        launch.check_processes(processes, gpus=gpus is not None)
-    config, arguments = given.read(words, makes_args=start.makes_args(script))
-    arguments += after_dashes
-    made = start.make_run(
-        script, config, arguments, name=name, start_from=start_from, storage=storage, processes=processes
+    model = _likened(script, wanted, storage)
+    folder: Path | None = None
+    likened: list[str] = []
+    if model is not None:
+        order = make.order_of(model, arguments=after_dashes)
+        if script is None:
+            script, folder = order.script, order.folder
+        likened = [] if after_dashes else list(order.arguments)
+    if script is None:
+        raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
+    make.check_script(script)
+    processes = _processes(wanted, model)
+    asked, arguments = given.read(words, makes_args=make.makes_args(script))
+    if wanted.or_resume and (there := _existing(wanted, storage)) is not None:
+        return _again(there, asked, [*arguments, *after_dashes], script, folder, force=wanted.force)
+    config = asked
+    if model is not None:
+        config = make.config_like(model, asked)
+        likened = make.without_settings(likened, {**config, **model.config()})
+    arguments = [*likened, *arguments, *after_dashes]
+    made = make.make_run(
+        script,
+        config,
+        arguments,
+        name=wanted.name,
+        parent=wanted.fork or wanted.start_from,
+        how="fork" if wanted.fork else "start from",
+        asked=asked,
+        storage=storage,
+        folder=folder,
+        processes=processes,
     )
-    settings = " ".join(f"{key}={value_text(value)}" for key, value in config.items())
-    origin = f", from {start_from}" if start_from else ""
-    several = f", {processes} processes" if processes > 1 else ""
-    say(f"run {made.name}: {script}{f' {settings}' if settings else ''}{origin}{several}")
-    code = start.run_in_foreground(made, script, arguments)
-    say(_ending(made))
-    return code or int(made.state() == RunState.failed)
+    settings = " ".join(f"{key}={value_text(value)}" for key, value in asked.items())
+    origin = f", like {model.name}" if model is not None else ""
+    origin += f", from {wanted.start_from}" if wanted.start_from else f", fork of {wanted.fork}" if wanted.fork else ""
+    origin += f", {processes} processes" if processes > 1 else ""
+    say(f"run {made.name}: {_shown(script)}{f' {settings}' if settings else ''}{origin}")
+    return _run(made, script, arguments, folder)
+
+
+def _processes(wanted: Wanted, model: Run | None) -> int:
+    """In how many processes it trains: as asked, else as the run that it is like."""
+    asked = wanted.gpus or wanted.nproc
+    processes = asked or (launch.processes_of(model) if model is not None else 1)
+    if processes > 1:
+        launch.check_processes(processes, gpus=wanted.gpus is not None)
+    return processes
+
+
+def _likened(script: Path | None, wanted: Wanted, storage: Storage) -> Run | None:
+    """The run whose config this one takes over: the one of --like, else, without a script, the parent's."""
+    if wanted.like:
+        return storage.open(wanted.like)
+    parent = wanted.fork or wanted.start_from
+    return reference.resolve(parent, storage).run if parent and script is None else None
+
+
+def _existing(wanted: Wanted, storage: Storage) -> Run | None:
+    run = Run(storage.path / (wanted.name or ""))
+    return run if run.exists() else None
+
+
+def _again(
+    run: Run, asked: dict[str, Any], arguments: Sequence[str], script: Path, folder: Path | None, *, force: bool
+) -> int:
+    """The next attempt of a run that is started again under its name."""
+    if run.state() == RunState.finished:
+        say(f"run {run.name} has finished already: nothing to do")
+        return 0
+    goes_on = resuming.next_of(run, asked, force=force)
+    if goes_on is None:
+        say(f"run {run.name} has saved nothing yet: it begins anew")
+    else:
+        _say_resumed(goes_on, script)
+    return _run(run, script, arguments, folder, resume=goes_on.which if goes_on is not None else None)
+
+
+def resume(what: str, after_dashes: Sequence[str], *, folder: Path | None, force: bool, storage: Storage) -> int:
+    """Run the next attempt of a run, which goes on from its checkpoint; the script's exit code."""
+    goes_on = resuming.resumable(what, storage, force=force)
+    order = make.order_of(goes_on.run, folder=folder, arguments=after_dashes)
+    _say_resumed(goes_on, order.script)
+    return _run(goes_on.run, order.script, order.arguments, order.folder, resume=goes_on.which)
+
+
+def _say_resumed(goes_on: resuming.Resumable, script: Path) -> None:
+    say(f"run {goes_on.run.name}: {_shown(script)}, resumed from {goes_on.reference}")
+    if changed := resuming.changed_sources(goes_on.run, script.absolute()):
+        say(
+            f"  the code has changed since the run began: {', '.join(changed[:6])}"
+            + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
+            + f"\n  as it was: {shown_path(goes_on.run.layout.source)}"
+        )
+
+
+def _run(run: Run, script: Path, arguments: Sequence[str], folder: Path | None, *, resume: str | None = None) -> int:
+    code = start.run_in_foreground(run, script, arguments, folder=folder, resume=resume)
+    say(_ending(run))
+    return code or int(run.state() == RunState.failed)
+
+
+def _shown(script: Path) -> str:
+    return shown_path(script) if script.is_absolute() else plain(script)
 
 
 def _ending(made: Run) -> str:

@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint.format import archive, trust
+from hypertuner.checkpoint import vouching
+from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.format.archive import Archive, Index, TensorRow
 from hypertuner.checkpoint.format.table import FORMAT, ITEM_BYTES
 from hypertuner.cli import terminal
@@ -14,6 +15,12 @@ from hypertuner.cli.run import shown_path
 from hypertuner.cli.terminal import Cell, Column, plain, value_text
 from hypertuner.errors import ConfigError
 
+_TRUST = {
+    "yours": "yours: hypertuner.load() gives the model object",
+    "vouched": "you vouched for it (hypertuner trust): hypertuner.load() gives the model object",
+    "not": "not marked as yours: its weights load, the code of its model object does not run without trust=True",
+    None: "",
+}
 _BIGGEST = 8
 _LISTED = 12
 
@@ -36,7 +43,8 @@ def facts_of(path: Path) -> dict[str, Any]:
         },
         "values": values_in(index),
         "ties": index.ties,
-        "is_yours": _is_yours(path, index),
+        "is_yours": None if (known := _trusted_as(path, index)) is None else known == "yours",
+        "is_vouched": None if known is None else known == "vouched",
         "metadata": index.extra.get("metadata"),
         "imports": list(index.extra["globals"]) if "globals" in index.extra else None,
     }
@@ -59,13 +67,13 @@ def values_in(index: Index) -> int:
     return sum(math.prod(row.shape) for name, row in _model_tensors(index).items() if name not in tied)
 
 
-def _is_yours(path: Path, index: Index) -> bool | None:
-    """Whether it carries this user's mark; None for another program's file, or when the key cannot be read."""
+def _trusted_as(path: Path, index: Index) -> str | None:
+    """'yours', 'vouched' or 'not'; None for another program's file, or when the key cannot be read."""
     if index.format != FORMAT:
         return None
     with Archive.open(path) as opened:
         try:
-            return opened.mark is not None and opened.is_marked_by(trust.user_key())
+            return vouching.trusted_as(opened) or "not"
         except ConfigError:
             return None
 
@@ -86,7 +94,7 @@ def show_file(path: Path) -> None:
             ("made by", _made_by(made)),
             ("with", _with(made, framework)),
             ("git", " ".join(str(git[key]) for key in ("branch", "commit") if git.get(key))),
-            ("trust", _trust_text(_is_yours(path, index), index)),
+            ("trust", _TRUST[_trusted_as(path, index)]),
             ("size", terminal.size_text(path.stat().st_size)),
         ]
     )
@@ -109,14 +117,6 @@ def _with(made: dict[str, Any], framework: dict[str, Any]) -> str:
     if framework.get("name"):
         parts.append(f"{framework['name']} {framework.get('version', '')}".strip())
     return ", ".join([*parts, *map(str, made.get("device") or [])])
-
-
-def _trust_text(is_yours: bool | None, index: Index) -> str:
-    if is_yours is None:
-        return ""
-    if is_yours:
-        return "yours: hypertuner.load() gives the model object"
-    return "not marked as yours: its weights load, the code of its model object does not run without trust=True"
 
 
 def _show_imports(index: Index) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ _Result = Verified | CorruptFileError | OSError
 
 def verify(what: Sequence[str], storage: Storage, *, as_json: bool = False) -> int:
     """Print for each file whether it is whole; 1 when any is not, else 0. Raises: what resolving a reference does."""
-    paths = list(_once(_named(what, storage) if what else (path for run in storage.list() for path in _files(run))))
+    paths = files_named(what, storage) if what else _once(path for run in storage.list() for path in _files(run))
     results = []
     for path, result in _verified(paths):
         results.append(_facts(path, result))
@@ -36,6 +36,11 @@ def verify(what: Sequence[str], storage: Storage, *, as_json: bool = False) -> i
         whole = f"{terminal.count_text(len(paths) - damaged, 'file')} whole"
         terminal.say(f"{whole}, {damaged} damaged" if damaged else whole, "bold red" if damaged else "")
     return int(damaged > 0)
+
+
+def files_named(what: Sequence[str], storage: Storage) -> list[Path]:
+    """The files that these words name, each once: of a run, all its checkpoints. Raises: what resolving does."""
+    return _once(_named(what, storage))
 
 
 def _named(what: Sequence[str], storage: Storage) -> Iterator[Path]:
@@ -55,14 +60,13 @@ def _files(run: Run) -> Iterator[Path]:
             yield path
 
 
-def _once(paths: Iterator[Path]) -> Iterator[Path]:
+def _once(paths: Iterable[Path]) -> list[Path]:
     """Each file once, under the first of its names: model.pt is a second name of a checkpoint."""
-    seen = set()
+    found: dict[tuple[int, int], Path] = {}
     for path in paths:
         status = path.stat()
-        if (file := (status.st_dev, status.st_ino)) not in seen:
-            seen.add(file)
-            yield path
+        found.setdefault((status.st_dev, status.st_ino), path)
+    return list(found.values())
 
 
 def _verified(paths: Sequence[Path]) -> Iterator[tuple[Path, _Result]]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
 
 
@@ -41,17 +42,23 @@ class Adapter(Protocol):
         """
         ...
 
+    def settings(self, training: Mapping[str, Any]) -> dict[str, Any]:
+        """How the parts of the training state are set up; asked before anything moves them, for a later fork."""
+        ...
+
     def write(
         self,
         file: io.RawIOBase,
         model: Any,
         document: Mapping[str, Any],
         training: Mapping[str, Any],
+        first_settings: Mapping[str, Any],
         others: Sequence[bytes | None] = (),
     ) -> dict[str, Any]:
         """Write a complete checkpoint file but for its index; what the index needs to know besides.
 
-        `others` is what `rank_state` gave on ranks 1, 2, …; None for one that is not known.
+        `first_settings` is what `settings` gave when the Saver was made, `others` what `rank_state` gave on ranks
+        1, 2, …; None for one that is not known.
         """
         ...
 
@@ -63,8 +70,10 @@ class Adapter(Protocol):
         """The model object; with `weights`, the tensors by name. UnsafeFileError when it needs trust."""
         ...
 
-    def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
-        """Put a file's weights into a model. MismatchError, with nothing changed, when they do not fit."""
+    def fill(
+        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+    ) -> LoadReport:
+        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit."""
         ...
 
     def restore(

@@ -1,4 +1,4 @@
-"""Watching a run that begins from a parent's weights or is resumed, from before its first optimizer step."""
+"""Watching a run that begins from a parent's weights, or is resumed, from before its first optimizer step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypertuner.store.active import ActiveRun
 
 
 def guard_parent(active: ActiveRun | None = None) -> None:
-    """Watch the run (the current one when None) if it begins from a checkpoint; nothing happens otherwise."""
+    """Watch the run (the current one when None) if it begins from a parent or is resumed; nothing happens otherwise."""
     try:
         active = active or current.run()
-        parent = active.parent
+        begins_from = active.begins_from
     except HypertunerError:
         return  # `import hypertuner` raises nothing: the call that needs the run will say what is wrong with it
-    if (parent is not None or active.resume is not None) and active.restores:
+    if begins_from is not None and active.restores:
         torch_adapter().guard(active, None, None)

@@ -13,10 +13,10 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format import trust
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, open_model
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
+from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, MismatchError
 from hypertuner.frameworks.adapter import Adapter, Restored
 from hypertuner.store import records
@@ -25,9 +25,9 @@ from hypertuner.store.said import say
 
 
 def is_own(archive: Archive) -> bool:
-    """Whether this user's mark is on a file."""
+    """Whether this user made a file, or vouched for it (`hypertuner trust`)."""
     try:
-        return archive.is_marked_by(trust.user_key())
+        return trusted_as(archive) is not None
     except ConfigError:  # no key can be had: then nothing carries its mark
         return False
 
@@ -39,7 +39,7 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
     """
     name = parent.parent.reference
     _begin(active)
-    with Archive.open(parent.file) as archive:
+    with open_model(parent.file) as archive:
         trusted = is_own(archive)
         saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
         try:
@@ -50,8 +50,8 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
             raise MismatchError(
                 f"The weights of {name} do not fit this model, so the run cannot start from them: "
                 f"{error.report.explained(saved_config, active.config())}\n"
-                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start without "
-                "the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
+                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start\n"
+                "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
                 report=error.report,
             ) from None
         if ema is not None:
@@ -60,7 +60,8 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
     _applied(adapter, active, model, report)
     _record(active, name, parent.parent.how, report, about)
     if active.writes:
-        say(f"starts from {name}: {report.explained(saved_config, active.config())}")
+        lines = [f"starts from {name}: {report.explained(saved_config, active.config())}"]
+        say("\n".join([*lines, *_config_line(saved_config, active.config())]))
     return report
 
 
@@ -119,12 +120,16 @@ def _say(
     verb = "resumes" if how == "resume" else "forks"
     lines = [f"{verb} {name} ({at}): {', '.join(('model', *restored.done, 'random states'))} restored"]
     if how == "fork":
-        if changes := changed(saved_config, active.config()):
-            lines.append(f"  config: {', '.join(changes)}")
+        lines += _config_line(saved_config, active.config())
         if not restored.report.is_complete:
             lines.append(f"  {restored.report.explained(saved_config, active.config())}")
     lines += [f"  not restored: {note}" for note in restored.left]
     say("\n".join(lines))
+
+
+def _config_line(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    changes = changed(before, now)
+    return [f"  config: {', '.join(changes)}"] if before and changes else []
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -139,7 +144,7 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _applied(adapter: Adapter, active: ActiveRun, model: Any, report: LoadReport) -> None:
     active.parent_is_loaded = True
-    if active.parent is not None or active.resume is not None:
+    if active.begins_from is not None:
         adapter.guard(active, model, report)
 
 
@@ -159,7 +164,8 @@ def _record(
         loaded_at=records.now(),
         tensors=len(report.loaded),
         share=report.share,
-        run=about.get("name"),
+        # The file may record a former name of its run; run.json has the one it had when this run was made.
+        run=active.parent.parent.run if how != "resume" and active.parent is not None else about.get("name"),
         attempt=about.get("attempt"),
         step=about.get("step"),
         metrics_bytes=about.get("metrics_bytes"),
@@ -170,4 +176,5 @@ def _record(
         unexpected=report.unexpected,
         mismatched=tuple(map(str, report.mismatched)),
     )
-    files.put_new(active.attempt().layout.parent, records.to_bytes(loaded))
+    # The last word counts: `saver.resume()` in a fork goes on from what the fork saved itself.
+    files.replace(active.attempt().layout.parent, records.to_bytes(loaded))

@@ -20,7 +20,7 @@ from typing import TypeVar
 import xxhash
 
 from hypertuner import files, settings
-from hypertuner.errors import StorageFullError
+from hypertuner.errors import StorageError
 from hypertuner.index.row import RunRow
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Database:
             if not _PASSING.search(str(error)):
                 with contextlib.suppress(OSError):
                     files.remove(self._path())
-        except (OSError, RuntimeError, StorageFullError):  # no home folder, no right to it, no room
+        except (OSError, RuntimeError, StorageError):  # no home folder, no right to it, no room
             pass
         return nothing
 

@@ -1,4 +1,4 @@
-"""Making a run of a script and a config, and running the script as one of its attempts.
+"""Running a script as the next attempt of a run.
 
 In the foreground the script has the terminal to itself: progress bars, `breakpoint()` and Ctrl-C work, and the
 caller's whole environment is inherited. Nothing ever passes through a shell. However the script ends, also before
@@ -7,102 +7,26 @@ it ever called hypertuner or killed, the attempt says how.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.checkpoint import reference
-from hypertuner.checkpoint.parents import parent_of
-from hypertuner.errors import ConfigError
 from hypertuner.queue import launch
-from hypertuner.store import Attempt, Run, Storage, capture, records
-from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RUN_VARIABLE
+from hypertuner.queue.make import makes_args
+from hypertuner.store import Attempt, Run, capture, records
+from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE, RUN_VARIABLE
 from hypertuner.store.process import ProcessIdentity
 
 # Ctrl-C is the script's to answer. Whoever presses it three times within this many seconds wants it gone.
 _INSISTS_WITHIN_S = 2.0
 _INSISTS_AFTER = 3
-
-
-def make_run(
-    script: Path,
-    config: Mapping[str, Any],
-    arguments: Sequence[str] = (),
-    *,
-    name: str | None = None,
-    start_from: str | None = None,
-    storage: Storage | None = None,
-    folder: Path | None = None,
-    processes: int = 1,
-) -> Run:
-    """A run that waits to be started, with the source as it is now.
-
-    Args:
-        config: what to set; the script's own defaults complete it when it starts.
-        arguments: handed to the script as they are.
-        start_from: reference to the checkpoint whose weights it begins from.
-        folder: the working folder of the script, the current one when None.
-        processes: how many train it together, started by torchrun.
-
-    Raises: ConfigError when there is no such script; RunExistsError; what resolving the reference raises.
-    """
-    check_script(script)
-    if settings.is_off():
-        raise ConfigError(
-            f"HYPERTUNER_MODE=off: nothing is recorded, so there is no run to make.\n"
-            f"  Unset it, or start the script alone: python {script}",
-            key=settings.MODE.variable,
-        )
-    place = storage or Storage()
-    parent = parent_of(reference.resolve(start_from, place), how="start from") if start_from else None
-    where = (folder or Path.cwd()).absolute()
-    record = records.RunRecord(
-        script=_relative(script.absolute(), where),
-        arguments=capture.without_secrets(arguments),
-        folder=str(where),
-        created=records.now(),
-        parent=parent.parent if parent else None,
-        processes=processes,
-    )
-    run = place.create(name, record, config, parent_file=parent.file if parent else None)
-    capture.keep_source(script.absolute(), run.layout.source)
-    return run
-
-
-def check_script(script: Path) -> None:
-    """Raises: ConfigError when there is no such script."""
-    if not script.is_file():
-        what = "is a folder, not a script" if script.is_dir() else "does not exist"
-        raise ConfigError(f"{script} {what}.\n  Name a Python file: hypertuner run train.py key=value", path=script)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(folder))
-    return str(path)
-
-
-def makes_args(script: Path) -> bool:
-    """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
-    for path in capture.local_sources(script.absolute()):
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if called == "Args":
-                    return True
-    return False
 
 
 def command(run: Run, script: Path, arguments: Sequence[str]) -> list[str]:
@@ -115,20 +39,32 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else records.to_text(value)
 
 
-def environment(run: Run) -> dict[str, str]:
-    """The caller's environment, with which run this is."""
-    inherited = {name: value for name, value in os.environ.items() if name not in (ATTEMPT_VARIABLE, CONFIG_VARIABLE)}
-    return {**inherited, RUN_VARIABLE: str(run.folder), "HYPERTUNER_STORAGE": str(run.folder.parent)}
+def environment(run: Run, resume: str | None = None) -> dict[str, str]:
+    """The caller's environment, with which run this is, and which of its checkpoints it goes on from."""
+    others = (ATTEMPT_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE)
+    inherited = {name: value for name, value in os.environ.items() if name not in others}
+    told = {RUN_VARIABLE: str(run.folder), settings.STORAGE.variable: str(run.folder.parent)}
+    return {**inherited, **told, **({RESUME_VARIABLE: resume} if resume else {})}
 
 
-def run_in_foreground(run: Run, script: Path, arguments: Sequence[str] = ()) -> int:
-    """Run a script as the next attempt of `run`, with this terminal; its exit code, 128 + n when signal n ended it."""
+def run_in_foreground(
+    run: Run, script: Path, arguments: Sequence[str] = (), *, folder: Path | None = None, resume: str | None = None
+) -> int:
+    """Run a script as the next attempt of `run`, with this terminal; its exit code, 128 + n when signal n ended it.
+
+    Args:
+        folder: the working folder of the script, the current one when None.
+        resume: the checkpoint of this run that it goes on from: 'last', 'best' or a step.
+    """
     # In the terminal's own group the script may read from it (pdb), and Ctrl-C reaches it without us. Without a
     # terminal it gets a group of its own, so that a signal sent to our group reaches it once: from us.
     shares_terminal = _owns_terminal()
     with _conclusion(run) as ended:
         process = subprocess.Popen(
-            command(run, script, arguments), env=environment(run), start_new_session=not shares_terminal
+            command(run, script, arguments),
+            env=environment(run, resume),
+            cwd=folder,
+            start_new_session=not shares_terminal,
         )
         with process, _signals_passed_on(process, shares_terminal) as asked:
             code = process.wait()

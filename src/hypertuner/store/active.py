@@ -77,6 +77,8 @@ class ActiveRun:
         self.is_open = True
         self.claims: dict[str, object] = {}
         """One place for what must be one a run: the Saver's model."""
+        self.asked: set[str] = set()
+        """Keys of the config that were set by hand, on the command line or in `new_run`."""
         self._name = name
         self._given = given
         self._parent = parent
@@ -221,6 +223,16 @@ class ActiveRun:
                 self._parent = PendingParent(record.parent, self.run.layout.parent)
         return self._parent
 
+    @property
+    def begins_from(self) -> str | None:
+        """In words, the checkpoint that must be in the model before it trains: 'starts from …'; None: none."""
+        if self.resume is not None:
+            return f"resumes '{self.name}@{self.resume}'"
+        if self.parent is None:
+            return None
+        verb = "forks" if self.parent.parent.how == "fork" else "starts from"
+        return f"{verb} {self.parent.parent.reference!r}"
+
     def declare(self, args: object, effective: Callable[[], dict[str, Any]]) -> None:
         """Register the one Args of this run. `effective` gives its values, whenever it is asked.
 
@@ -254,6 +266,15 @@ class ActiveRun:
         """Keys of the registered Args that the script has not read; [] without one."""
         ask = getattr(self._args, "unread", None)
         return ask() if ask is not None else []
+
+    def _say_unread(self) -> None:
+        """Tell of settings made by hand that had no effect: the script never read them."""
+        record = self.run.record() if self.run is not None and not self.started_before else None
+        asked = self.asked.union(record.asked if record is not None else ())
+        config = self.config()
+        if names := [name for name in self.unread() if name in asked]:
+            said = ", ".join(f"{name}={config.get(name)!r}" for name in names)
+            say(f"{self.name}: this script never reads {said}: {'they' if len(names) > 1 else 'it'} changed nothing")
 
     def attempt(self) -> Attempt:
         """The attempt that this process owns; claimed, and the folder made, at the first call."""
@@ -319,6 +340,7 @@ class ActiveRun:
             folder=str(settings.start_folder()),
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
+            asked=tuple(sorted(self.asked)),
             processes=ranks.world_size() if ranks.is_one_node() else 1,
         )
         config = self._declared if self._declared is not None else (self._given or {})
@@ -377,6 +399,11 @@ class ActiveRun:
                     f"parent never loaded: no Saver took the weights of {self.parent.parent.reference}",
                 )
                 say(f"{self.run.name} failed: {reason}")
+            if self.resume is not None and not self.parent_is_loaded and state == "finished":
+                state, reason = "failed", f"never resumed: no Saver took the checkpoint {self.name}@{self.resume}"
+                say(f"{self.run.name} failed: {reason}")
+            if state == "finished":
+                self._say_unread()
             for count, what in ((self.lost_records, "records"), (self.lost_values, "values")):
                 if count:
                     say(f"{self.run.name}: {count} {what} of metrics could not be written")
@@ -384,9 +411,9 @@ class ActiveRun:
                 state=state,
                 code=code,
                 signal=signal,
-                reason=reason,
+                reason=capture.hide_secrets(reason),
                 ended_at=records.now(),
-                traceback=trace or None,
+                traceback=capture.hide_secrets(trace) or None,
                 peak_memory_bytes=exits.peak_memory_bytes(),
                 lost_records=self.lost_records,
             )

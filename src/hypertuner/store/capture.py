@@ -7,6 +7,7 @@ a secret in arguments or in a diff is replaced before it is written.
 from __future__ import annotations
 
 import ast
+import contextlib
 import getpass
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
+from hypertuner.errors import StorageError
 
 _ENVIRONMENT = re.compile(
     r"CUDA_\w+|NVIDIA_VISIBLE_DEVICES|OMP_\w+|MKL_NUM_THREADS|OPENBLAS_NUM_THREADS|NCCL_\w+|TORCH_\w+|PYTORCH_\w+"
@@ -32,13 +34,41 @@ _SECRET_TEXT = re.compile(
     r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
-_HIDDEN = "<hidden>"
+# `password = "…"`, `"auth_token": "…"`, `aws_secret_access_key: …` in code and configs.
+_SECRET_VALUE = re.compile(
+    r"((?:api[_-]?key|secret|password|passwd|credentials?|(?:access|auth|api|hf|bearer)[_-]?token)(?:[_.-][\w.-]*)?"
+    r"[\"']?\s*[:=]\s*[\"']?)[^\s\"',;})]+",
+    re.I,
+)
+# Files whose whole content is secret.
+_SECRET_FILES = tuple(
+    f":(exclude,glob)**/{name}"
+    for name in (
+        ".env*",
+        "*.env",
+        ".netrc",
+        "*.pem",
+        "*.key",
+        "id_rsa*",
+        "id_ed25519*",
+        "id_ecdsa*",
+        ".npmrc",
+        ".pypirc",
+    )
+)
+HIDDEN = "<hidden>"
+"""What stands in a record where a secret stood."""
 _DIFF_BYTES = 256 * 1024
 
 
 def is_secret(name: str) -> bool:
     """Whether a key's name says that its value is a secret ('api_key', not 'max_tokens')."""
     return bool(_SECRET_NAME.search(name))
+
+
+def hide_secrets(text: str) -> str:
+    """A text with what looks like a secret in it replaced."""
+    return _SECRET_VALUE.sub(rf"\1{HIDDEN}", _SECRET_TEXT.sub(HIDDEN, text))
 
 
 def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -48,17 +78,21 @@ def without_secrets(arguments: Sequence[str]) -> tuple[str, ...]:
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if hide_next:
-            argument = _HIDDEN
+            argument = HIDDEN
         elif equals and is_secret(name):
-            argument = f"{name}={_HIDDEN}"
+            argument = f"{name}={HIDDEN}"
         hide_next = not equals and argument.startswith("-") and is_secret(argument)
-        kept.append(_SECRET_TEXT.sub(_HIDDEN, argument))
+        kept.append(_SECRET_TEXT.sub(HIDDEN, argument))
     return tuple(kept)
 
 
 def environment() -> dict[str, str]:
     """The environment variables that say how training runs; all others are left out."""
-    return {name: value for name, value in sorted(os.environ.items()) if _ENVIRONMENT.fullmatch(name)}
+    return {
+        name: hide_secrets(value)
+        for name, value in sorted(os.environ.items())
+        if _ENVIRONMENT.fullmatch(name) and not is_secret(name)
+    }
 
 
 def user() -> str:
@@ -94,7 +128,7 @@ def git(folder: Path) -> dict[str, Any] | None:
     commit = ask("rev-parse", "HEAD")
     if commit is None:
         return None
-    diff = _SECRET_TEXT.sub(_HIDDEN, ask("diff", "HEAD", "--no-color", "--no-ext-diff", "--", ".", ":!*.env") or "")
+    diff = hide_secrets(ask("diff", "HEAD", "--no-color", "--no-ext-diff", "--", ".", *_SECRET_FILES) or "")
     cut = len(diff) > _DIFF_BYTES
     return {
         "commit": commit.strip(),
@@ -194,18 +228,31 @@ def _files_of(folder: Path, parts: Sequence[str]) -> list[Path]:
 
 
 def keep_source(start: Path, target: Path) -> None:
-    """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out."""
+    """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out.
+
+    `target` appears with all that it is to hold, or not at all.
+    """
     room = settings.SOURCE_TOTAL_BYTES.get()
-    for path in local_sources(start):
-        size = path.stat().st_size
-        if size > settings.SOURCE_FILE_BYTES.get() or size > room:
-            continue
-        try:
-            place = path.relative_to(start.parent)
-        except ValueError:
-            continue
-        room -= size
-        files.copy_into(path, target / place)
+    draft = files.draft_folder(target)
+    try:
+        for path in local_sources(start):
+            size = path.stat().st_size
+            if size > settings.SOURCE_FILE_BYTES.get() or size > room:
+                continue
+            try:
+                place = path.relative_to(start.parent)
+            except ValueError:
+                continue
+            room -= size
+            files.copy_into(path, draft / place)
+        with contextlib.suppress(FileExistsError):  # another attempt that began at the same moment was first
+            files.move(draft, target)
+            return
+        files.remove_folder(draft)
+    except (OSError, StorageError):
+        with contextlib.suppress(OSError):
+            files.remove_folder(draft)
+        raise
 
 
 def gather(folder: Path) -> Mapping[str, Any]:

@@ -71,8 +71,12 @@ def new_run(
     values: Mapping[str, Any] | None = None,
     parent: PendingParent | None = None,
     storage: Storage | None = None,
+    run: Run | None = None,
+    resume: str | None = None,
 ) -> Iterator[ActiveRun]:
     """A run of its own for a block of code: what is made inside belongs to it; it ends with the block.
+
+    With `run` the block is the next attempt of that one, which goes on from its checkpoint `resume`.
 
     An exception makes it `failed`, Ctrl-C makes it `stopped`; both go on to the caller.
     """
@@ -82,6 +86,8 @@ def new_run(
     active = ActiveRun(
         place,
         name=name,
+        run=run,
+        resume=resume,
         given=dict(values or {}),
         given_from="new_run",
         parent=parent,
@@ -103,8 +109,8 @@ def new_run(
         _stack.reset(token)
 
 
-def own_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
-    """(`--config` value that is hypertuner's, or None; argv without it).
+def own_arguments(argv: list[str], folder: Path = Path()) -> tuple[str | None, list[str]]:
+    """(`--config` value that is hypertuner's, or None; argv without it), of a script started in `folder`.
 
     It is ours when it names a run's config.json, or a JSON file that exists: a template for a new run.
     """
@@ -117,7 +123,7 @@ def own_arguments(argv: list[str]) -> tuple[str | None, list[str]]:
             value, length = argv[number + 1], 2
         else:
             continue
-        if names_run(value) or (value.endswith(".json") and Path(value).is_file()):
+        if names_run(str(folder / value)) or (value.endswith(".json") and (folder / value).is_file()):
             return value, [*argv[:number], *argv[number + length :]]
     return None, list(argv)
 
@@ -154,7 +160,7 @@ def _resolve() -> ActiveRun:
     if name := os.environ.get(RUN_VARIABLE):
         path = Path(name)
         storage = Storage(path.parent) if path.is_absolute() else Storage()
-        names.check_name(path.name)
+        names.check_name(path.name if path.is_absolute() else name)
         return ActiveRun(
             storage,
             run=Run(storage.path / path.name),

@@ -9,6 +9,7 @@ infinity are null in `values` and spelled in `nonfinite`. Metrics of hypertuner 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -19,6 +20,11 @@ from typing import Any, BinaryIO
 
 import orjson
 import xxhash
+
+from hypertuner import files
+
+MOST_LINE_BYTES = 4 * 1024 * 1024  # of one record: some 100,000 metrics
+_BUFFER_BYTES = 64 * 1024
 
 Value = float | int | str | bool | None
 
@@ -50,17 +56,30 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
     `upto` stops at that many bytes. Lines that are not records (a torn end, a damaged line) are skipped.
     """
     try:
-        with path.open("rb") as file:
-            position = 0
-            for line in file:
-                position += len(line)
-                if not line.endswith(b"\n") or (upto is not None and position > upto):
+        with _opened(path) as file:
+            for position, record in _records(file):
+                if upto is not None and position > upto:
                     return
-                record = _decode(line)
                 if record is not None:
                     yield record
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def _opened(path: Path) -> BinaryIO:
+    return io.BufferedReader(files.open_regular(path), _BUFFER_BYTES)
+
+
+def _records(file: BinaryIO) -> Iterator[tuple[int, Record | None]]:
+    """(position after the line, its record or None) for each whole line from where `file` stands."""
+    position = file.tell()
+    is_rest = False
+    while line := file.readline(MOST_LINE_BYTES):
+        position += len(line)
+        # A piece without an end is the torn last line, or a part of one so long that no logger wrote it.
+        if line.endswith(b"\n"):
+            yield position, None if is_rest else _decode(line)
+        is_rest = not line.endswith(b"\n")
 
 
 def _decode(line: bytes) -> Record | None:
@@ -82,7 +101,9 @@ def read_old_records(path: Path) -> Iterator[Record]:
     1.0.4 used the time as the frame when it was given none: such a row gets its number as step.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        with io.TextIOWrapper(
+            io.BufferedReader(files.open_regular(path)), encoding="utf-8", errors="replace", newline=""
+        ) as file:
             written = path.stat().st_mtime
             for number, row in enumerate(csv.DictReader(file)):
                 frame = _number(row.pop("frame", None))
@@ -169,17 +190,14 @@ def summarise_on(path: Path, known: tuple[Summary, Position] | None) -> tuple[Su
 
     Raises: FileNotFoundError.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         inode = os.fstat(file.fileno()).st_ino
         found, position = Summary({}, {}, {}, {}, None, None), 0
         if known is not None and known[1].inode == inode and known[1].tail == _tail(file, known[1].bytes):
             found, position = known[0], known[1].bytes
         file.seek(position)
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            position += len(line)
-            if (record := _decode(line)) is not None:
+        for position, record in _records(file):  # noqa: B007  # where the last line ended is told
+            if record is not None:
                 found.add(record)
         return found, Position(position, inode, _tail(file, position))
 

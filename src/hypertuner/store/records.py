@@ -9,16 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import orjson
 
+from hypertuner import files
 from hypertuner.errors import CorruptFileError
+
+MOST_BYTES = 16 * 1024 * 1024  # of one JSON file; started.json with a large diff takes half a megabyte
 
 T = TypeVar("T")
 
@@ -49,6 +54,10 @@ class RunRecord:
     created: str
     parent: Parent | None = None
     study: str | None = None
+    asked: tuple[str, ...] = ()
+    """Keys of the config that were set by hand when it was made: what the script then never reads is said."""
+    adopted: Mapping[str, str] = field(default_factory=dict)
+    """Of a run made out of files that were there: their absolute paths, each with the xxh3-128 of what it held."""
     processes: int = 1
     """How many processes train it together, on one machine (torchrun)."""
 
@@ -64,6 +73,8 @@ class Notes:
     starred: bool = False
     colour: str | None = None
     archived: bool = False
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names that the run had before, each with the time until which it had it: children know it by one of them."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +152,29 @@ def seconds(moment: str | None) -> float | None:
     """A record's time as seconds since 1970, or None when it is not a time."""
     try:
         return datetime.fromisoformat((moment or "").replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):  # the latter two: a year that the platform cannot count from
         return None
 
 
 def to_bytes(record: object) -> bytes:
     """JSON text of a record or a plain dict, readable by people."""
-    return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS)
+    option = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS
+    try:
+        return orjson.dumps(record, option=option)
+    except orjson.JSONEncodeError:
+        # A file name or an argument that is no UTF-8 is text with surrogates in Python, and JSON knows none.
+        plain = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record  # type: ignore[arg-type]
+        return orjson.dumps(_in_utf8(plain), option=option)
+
+
+def _in_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_in_utf8(key): _in_utf8(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_in_utf8(item) for item in value]
+    return value
 
 
 def to_text(value: object) -> str:
@@ -157,7 +184,14 @@ def to_text(value: object) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. FileNotFoundError if there is none; CorruptFileError if it is something else."""
-    data = path.read_bytes()
+    with files.open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise CorruptFileError(
+                f"{path} has {size:,} bytes; no {path.name} is larger than {MOST_BYTES:,}.\n"
+                "  Restore it from a copy, or remove it.",
+                path=path,
+            )
+        data = file.readall()
     try:
         value = _loads(data)
     except orjson.JSONDecodeError as error:
@@ -203,8 +237,8 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
 
     Raises: TypeError when a needed one is missing, or one has a value of another type.
     """
-    allowed = _types(kind)  # type: ignore[arg-type]  # mypy takes no type[T] for hashable
     known: dict[str, Any] = {}
+    hints = _hints(kind)  # type: ignore[arg-type]  # a type is hashable, whatever T is
     for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
         if entry.name in values:
             value = values[entry.name]
@@ -212,26 +246,24 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
                 value = tuple(value)
             elif entry.name == "parent" and isinstance(value, Mapping):
                 value = from_dict(Parent, value)
-            if not isinstance(value, allowed[entry.name]):
-                raise TypeError(f"{entry.name!r} is {_shown(value)}")
-            # The tuples of all records hold text.
-            if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-                raise TypeError(f"{entry.name!r} holds something that is not text")
+            if not _fits(value, hints[entry.name]):
+                raise TypeError(f"{entry.name!r} is {value!r:.80}")
             known[entry.name] = value
     return kind(**known)
 
 
 @functools.cache
-def _types(kind: type) -> dict[str, tuple[type, ...]]:
-    """The types that the value of each field may have."""
-    found = {}
-    for name, hint in get_type_hints(kind).items():
-        options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-        plain = tuple(get_origin(option) or option for option in options)
-        found[name] = (*plain, int) if float in plain else plain
-    return found
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a JSON value is of a field's type, as far as the types of records go."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in typing.get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if hint in (int, float):
+        return type(value) is int or (hint is float and type(value) is float)
+    return isinstance(value, origin or hint)

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -19,12 +20,12 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.errors import ConfigError, CorruptFileError
-from hypertuner.store import layout, metrics, names, records, values
+from hypertuner.store import layout, lineage, metrics, records, values
 from hypertuner.store.process import ProcessIdentity
 
-# As we write them: int() would give "01", or a 1 in another script, the place of "1".
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
-_NUMBER = re.compile("[1-9][0-9]*")
+# As we write them: int() would give "01", or a 1 in another script, the place of "1".
+_NUMBER = re.compile("[1-9][0-9]{0,8}")
 
 
 class RunState(str, enum.Enum):
@@ -239,9 +240,13 @@ class Run:
             return None
         run = stretch.run
         if loaded.how == "fork":
-            if loaded.run is None or loaded.run == run.name or not names.is_name(loaded.run):
+            folder = lineage.folder_called(run.folder.parent, loaded.run or "", run.created())
+            if folder is None or folder == run.folder:
                 return None
-            run = Run(run.folder.parent / loaded.run)
+            run = Run(folder)
+            # A run of that name that was made after the checkpoint is another one: its parent was deleted.
+            if run.created() > (records.seconds(loaded.saved_at) or math.inf):
+                return None
         attempt = next((a for a in run.attempts() if a.number == loaded.attempt), None)
         return None if attempt is None else Stretch(run, attempt, loaded.metrics_bytes, loaded.saved_at)
 
@@ -258,6 +263,11 @@ class Run:
         number = existing[-1].number + 1 if existing else 1
         while True:
             place = self.layout.attempt(number)
+            # A folder that nobody claimed and that holds something already is not ours: what an attempt appends to
+            # would be whatever lies there, a link to a file elsewhere among it.
+            if place.folder.is_symlink() or (place.folder.exists() and any(place.folder.iterdir())):
+                number += 1
+                continue
             files.make_folder(place.folder)
             try:
                 files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
@@ -273,6 +283,14 @@ class Run:
         except FileExistsError:
             return False
         return True
+
+    def parent(self) -> Run | None:
+        """The run it began from, also when that was renamed since; None when it began from none of this storage."""
+        record = self.record()
+        if record is None or record.parent is None or record.parent.run is None:
+            return None
+        folder = lineage.folder_called(self.folder.parent, record.parent.run, self.created())
+        return None if folder is None or folder == self.folder else Run(folder)
 
     def size_bytes(self) -> int:
         """Bytes of all its files on the disk; a file with two names counts once."""

@@ -21,7 +21,6 @@ from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
     READABLE,
     kind_of,
-    open_regular,
     recognise,
     refusal,
     refuse_zip,
@@ -50,6 +49,7 @@ from hypertuner.checkpoint.format.table import (
     ties_of,
 )
 from hypertuner.errors import CorruptFileError
+from hypertuner.files import open_regular
 
 __all__ = [
     "Archive",
@@ -60,6 +60,7 @@ __all__ = [
     "Verified",
     "inspect",
     "kind_of",
+    "open_model",
     "seal",
     "verify",
 ]
@@ -168,6 +169,11 @@ class Archive:
         most = pickles.MOST_OPERATIONS_OF_OURS if self.kind == FORMAT else pickles.MOST_OPERATIONS
         return pickles.read(self._data_pkl, str(self.path), most_operations=most)
 
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """What unpickling `data.pkl` would import."""
+        return self.pickle().globals
+
     def data_pkl_sha256(self) -> str:
         """SHA-256 of the bytes of `data.pkl` as they are (the index says what they were)."""
         return hashlib.sha256(self._data_pkl).hexdigest()
@@ -192,6 +198,15 @@ class Archive:
         if self.kind != FORMAT or self.mark is None:
             return False
         return trust.is_mark(self.mark, key, self._data_pkl, self._index_bytes)
+
+    def mark_by(self, key: bytes) -> str:
+        """The mark that `key` leaves on this file, as it is now, whether it carries it or not.
+
+        What was read for it is kept, as by `is_marked_by`. Raises: CorruptFileError where it is none of hypertuner's.
+        """
+        if self.kind != FORMAT:
+            raise CorruptFileError(f"{self.path} is a {self.kind} file, not one that hypertuner saved.", path=self.path)
+        return trust.mark_of(key, self._data_pkl, self._index_bytes)
 
     @cached_property
     def _data_pkl(self) -> bytes:
@@ -218,6 +233,54 @@ class Archive:
         return damaged(str(self.path), what)
 
 
+class Loose(Archive):
+    """A model file that is no zip archive: safetensors, torch's format from before 1.6, or a bare pickle."""
+
+    def __init__(self, file: io.FileIO, path: Path, kind: str) -> None:
+        self.file = file
+        self.path = path
+        self.kind = kind
+
+    @cached_property
+    def index(self) -> Index:
+        """The tensors of a safetensors file; of a pickle, what can be told without running it."""
+        if self.kind == "safetensors":
+            return foreign.index_of_safetensors(self.file, str(self.path))
+        return foreign.index_of_pickle(self.file, str(self.path), self.kind)
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """What unpickling it would import; () for safetensors, which holds no code."""
+        return tuple(self.index.extra.get("globals", ()))
+
+    @property
+    def mark(self) -> str | None:
+        """None: nobody marks these."""
+        return None
+
+    @property
+    def file_hash(self) -> str | None:
+        """None: it records none."""
+        return None
+
+
+def open_model(path: Path | str) -> Archive:
+    """Open a model file of any kind that can be read: torch's archives, and `Loose` ones.
+
+    Raises: CorruptFileError, with what the file is instead and what to do; OSError where it cannot be opened.
+    """
+    file = open_regular(path)
+    try:
+        kind, _ = recognise(file, str(path))
+        if kind in READABLE and kind in ("safetensors", "torch-legacy", "pickle"):
+            return Loose(file, Path(path), kind)
+    except (CorruptFileError, OSError):
+        file.close()
+        raise
+    file.close()
+    return Archive.open(path)
+
+
 def inspect(path: Path | str) -> Index:
     """What a model file says of itself, without torch and without reading the weights.
 
@@ -226,13 +289,7 @@ def inspect(path: Path | str) -> Index:
 
     Raises: CorruptFileError where the file is damaged or no model; OSError where it cannot be opened.
     """
-    with open_regular(path) as file:
-        kind, _ = recognise(file, str(path))
-        if kind == "safetensors":
-            return foreign.index_of_safetensors(file, str(path))
-        if kind in ("pickle", "torch-legacy"):
-            return foreign.index_of_pickle(file, str(path), kind)
-    with Archive.open(path) as archive:
+    with open_model(path) as archive:
         return archive.index
 
 

@@ -6,14 +6,13 @@ Nothing is believed because of a file's name: an error page saved as `model.pt` 
 from __future__ import annotations
 
 import io
-import os
 import re
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from hypertuner.checkpoint.format.directory import Directory, has_end_record, read_directory
 from hypertuner.errors import CorruptFileError
+from hypertuner.files import open_regular
 
 INDEX_MEMBER = "hypertuner.json"
 _COMMENT_FORMAT = re.compile(rb"hypertuner/\d{1,9}\Z")
@@ -56,31 +55,6 @@ _ADVICE = {
     "gguf": ("is a GGUF file (llama.cpp reads them)", "hypertuner reads torch and safetensors files."),
     "zip": ("is a zip file, and not one of torch's", "Is the model inside it? Then unpack it."),
 }
-
-
-def open_regular(path: Path | str) -> io.FileIO:
-    """`path` opened for reading, if it is a regular file: never waits for a pipe, never reads a device.
-
-    Raises: CorruptFileError where it is something else; OSError where it cannot be opened.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    # Looked at first, because opening a device can already do something; and again once it is open.
-    _refuse_unless_regular(os.stat(path).st_mode, path)  # noqa: PTH116
-    descriptor = os.open(path, flags)
-    file = io.FileIO(descriptor, "rb")
-    try:
-        _refuse_unless_regular(os.fstat(descriptor).st_mode, path)
-    except CorruptFileError:
-        file.close()
-        raise
-    return file
-
-
-def _refuse_unless_regular(mode: int, path: Path | str) -> None:
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise CorruptFileError(f"{path} is {what}, not a file.\n  Name the model file itself.", path=Path(path))
 
 
 def kind_of(path: Path | str) -> str:

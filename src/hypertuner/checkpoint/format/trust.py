@@ -3,6 +3,10 @@
 A mark is an HMAC-SHA256 over what holds code, `data.pkl` (with the pickled module) and the index (with the recipe and
 its sources), by a key that only this user can read. It says who vouches for the code in a file. It says nothing of the
 weights: those are numbers, and the xxh3 hashes find accidents in them.
+
+A file of somebody else's is vouched for without being touched: the mark that this key would leave on it is kept in the
+folder `vouched` beside the key. So it works for files that cannot be written, and the entry is worth nothing without
+the key, nor for a file whose code has one byte changed.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import sys
 from pathlib import Path
 
 from hypertuner import files
-from hypertuner.errors import ConfigError
+from hypertuner.errors import ConfigError, StorageError
 from hypertuner.settings import config_folder
 
 VARIABLE = "HYPERTUNER_KEY"
@@ -40,9 +44,10 @@ def user_key() -> bytes:
         text = _read(path)
         if text is None:
             text = _make(path)
-    except OSError as error:
+    except (OSError, StorageError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
         raise ConfigError(
-            f"the key that marks your own models can be neither read nor made: {error.strerror}.\n"
+            f"the key that marks your own models can be neither read nor made: {why}.\n"
             f"  It belongs at {path}. Make that folder yours, or set {VARIABLE} or HYPERTUNER_HOME.",
             key=VARIABLE,
             path=path,
@@ -99,3 +104,42 @@ def _make(path: Path) -> str:
     except FileExistsError:  # another process was first: its key is the key
         return _read(path) or ""
     return text
+
+
+def vouch(mark: str) -> bool:
+    """Vouch for the file on which the user's key leaves `mark`; False when that was done before.
+
+    Raises: ConfigError where it cannot be written down.
+    """
+    path = _voucher(mark)
+    try:
+        files.make_folder(path.parent.parent, mode=0o700)
+        files.make_folder(path.parent, mode=0o700)
+        files.put_new(path, b"", mode=0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"what you vouch for cannot be written down: {error.strerror}.\n"
+            f"  It belongs into {path.parent}. Make that folder yours, or set HYPERTUNER_HOME.",
+            path=path.parent,
+        ) from error
+    return True
+
+
+def take_back(mark: str) -> bool:
+    """Vouch no longer for the file of this mark; False when nobody did."""
+    path = _voucher(mark)
+    if not path.exists():
+        return False
+    files.remove(path)
+    return True
+
+
+def is_vouched(mark: str) -> bool:
+    """Whether the user vouched for the file on which their key leaves `mark`."""
+    return _voucher(mark).is_file()
+
+
+def _voucher(mark: str) -> Path:
+    return config_folder() / "vouched" / mark

@@ -17,6 +17,7 @@ from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.recipe.rebuild import Rebuilder
 from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
+from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.adapter import Restored
 from hypertuner.frameworks.torch import modules, objects, parent, reading, training
@@ -37,12 +38,17 @@ class TorchAdapter:
         """The model without its wrappers (`torch.compile`, DataParallel, DDP), or the one root module of the scopes."""
         return modules.find_model(scopes) if model is None else modules.check_model(model)
 
+    def settings(self, training_parts: Mapping[str, Any]) -> dict[str, Any]:
+        """How optimizers and schedulers are set up, before anything moves them."""
+        return training.settings(training_parts)
+
     def write(
         self,
         file: io.RawIOBase,
         model: modules.Model,
         document: Mapping[str, Any],
         training_parts: Mapping[str, Any],
+        first_settings: Mapping[str, Any],
         others: Sequence[bytes | None] = (),
     ) -> dict[str, Any]:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
@@ -56,7 +62,7 @@ class TorchAdapter:
             except objects.ObjectError as error:
                 problem = str(error)
                 self._say_weights_only(model, problem)
-        saved, odd = training.capture(training_parts, model, others) if training_parts else ({}, {})
+        saved, odd = training.capture(training_parts, model, first_settings, others) if training_parts else ({}, {})
         placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
         whole: dict[str, Any] = {**document, **placed, "module": data}
         if not data:
@@ -112,8 +118,7 @@ class TorchAdapter:
         recipe = Recipe.from_json(index.recipe)
         rebuilder = Rebuilder(recipe, index.hyperparameters, str(archive.path))
         try:
-            # From the bytes that the mark was checked against, not read anew.
-            model = objects.load(archive.pickle().root["module"], tensors.tensor, rebuilder)
+            model = objects.load(_code(archive, "module"), tensors.tensor, rebuilder)
         except (KeyError, pickle.UnpicklingError, EOFError) as error:
             raise CorruptFileError(
                 f"{archive.path}: its model object cannot be read: {error}", path=archive.path
@@ -132,29 +137,31 @@ class TorchAdapter:
         return values
 
     def _read_foreign(self, archive: Archive, *, trusted: bool, device: Any, weights: bool) -> Any:
-        if archive.kind == "torchscript" and trusted:
-            archive.file.seek(0)
-            loaded: Any = torch.jit.load(archive.file, map_location=device or "cpu")  # type: ignore[no-untyped-call]
-        elif trusted:
-            loaded = reading.load_objects(archive, device)
+        if trusted and archive.kind != "safetensors":
+            loaded: Any = reading.load_objects(archive, device)
         else:
             loaded = reading.load_safely(archive, device)
         return _weights_of(loaded, archive) if weights else loaded
 
-    def fill(self, model: Any, archive: Archive, *, strict: bool, trusted: bool) -> LoadReport:
+    def fill(
+        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+    ) -> LoadReport:
         """Put a file's weights into a model, by name; known wrapper prefixes are stripped on both sides."""
         target = modules.check_model(model)
         found = self.read(archive, trusted=trusted, weights=True)
-        wanted = State.names_of(target)
-        renamed, how = modules.strip_known_prefixes(found, wanted)
+        has = State.names_of(target)
+        selection.check(has)
+        chosen = selection.renamed(found)
+        stripped, how = modules.strip_known_prefixes(dict.fromkeys(chosen.values()), has)
         if how:
             say(f"{archive.path.name}: {how} in the names of its tensors")
-        values = {renamed[name]: value for name, value in found.items()}
-        report = _compare(values, wanted)
-        if strict and not report.is_complete:
+        values = {stripped[chosen[name]]: value for name, value in found.items()}
+        values = {name: value for name, value in values.items() if selection.takes(name)}
+        report = _compare(values, {name: value for name, value in has.items() if selection.takes(name)})
+        fits = not (report.missing or report.unexpected) if selection.ignore_mismatched else report.is_complete
+        if strict and not fits:
             raise MismatchError(
-                f"The weights of {archive.path} do not fit the model: {report}\n  strict=False keeps what fits.",
-                report=report,
+                f"The weights of {archive.path} do not fit the model: {report}{_advice(report)}", report=report
             )
         if report.share < settings.MATCH_FLOOR.get():
             raise MismatchError(
@@ -164,6 +171,8 @@ class TorchAdapter:
                 report=report,
             )
         _put(target, {name: values[name] for name in report.loaded}, versions_of(found))
+        if selection.ignore_mismatched and report.mismatched:
+            say(f"{archive.path.name}: {report}")
         return report
 
     def restore(
@@ -185,7 +194,9 @@ class TorchAdapter:
             )
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
         report = self.fill(model, archive, strict=not fork, trusted=trusted)
-        done, left = training.restore(training_parts, target, training.of_rank(saved, ranks.rank()), odd, fork=fork)
+        reshaped = {mismatch.name for mismatch in report.mismatched}
+        own = training.of_rank(saved, ranks.rank())
+        done, left = training.restore(training_parts, target, own, odd, fork=fork, reshaped=reshaped)
 
         def randomness() -> list[str]:
             return training.restore_randomness(saved, *ranks.place())
@@ -211,9 +222,26 @@ class TorchAdapter:
 
 
 def _opaque(archive: Archive) -> dict[str, Any]:
-    """What safe loading refuses, of the user's own file or one they vouched for; the bytes that the mark covers."""
-    found: dict[str, Any] = pickle.loads(archive.pickle().root["opaque"])  # noqa: S301  # trusted, as the caller asked
+    """What safe loading refuses, of the user's own file or one they vouched for."""
+    found: dict[str, Any] = pickle.loads(_code(archive, "opaque"))  # noqa: S301  # trusted, as the caller asked
     return found
+
+
+def _code(archive: Archive, member: str) -> bytes:
+    """The bytes of 'module' or 'opaque': those that the mark was checked over, also when the file changed since."""
+    root = archive.pickle().root
+    data = root.get(member) if isinstance(root, dict) else None
+    if not isinstance(data, bytes):
+        raise CorruptFileError(f"{archive.path} is damaged: it has no {member!r}.", path=archive.path)
+    return data
+
+
+def _advice(report: LoadReport) -> str:
+    if (rename := report.likely_rename()) is not None:
+        return f"\n  rename={{{rename[0]!r}: {rename[1]!r}}} may be what changed; strict=False keeps what fits."
+    if not (report.missing or report.unexpected):
+        return "\n  ignore_mismatched=True loads the others."
+    return "\n  strict=False keeps what fits, only='part.*' loads a part."
 
 
 def _is_named_tensors(model: modules.Model) -> bool:

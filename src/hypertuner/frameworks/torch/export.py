@@ -38,7 +38,7 @@ def export(archive: Archive, target: Path, form: str, *, replace: bool = False) 
     if archive.kind == FORMAT and (odd := archive.index.extra.get("state_odd")):
         notes.append(f"left out, for it is no plain value: {', '.join(map(str, odd))}")
     files.make_folder(target.absolute().parent)
-    with files.Draft(target.absolute()) as draft, files.full_disk_named(target):
+    with files.Draft(target.absolute()) as draft:
         if form == "state_dict":
             torch.save(_with_versions(values, archive), draft.file)
         else:

@@ -1,4 +1,4 @@
-"""Guards for a run that begins from a parent's weights: it trains from them, or it stops.
+"""Guards for a run that begins from a parent's weights, or is resumed: it trains from them, or it stops.
 
 Two things would train from scratch in silence: an optimizer step before the weights were put into the model, and
 something that overwrites them afterwards. Both are looked for at the first optimizer step, in the hook that torch
@@ -56,7 +56,7 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     active = current.run()
-    begins = _begins(active)
+    begins = active.begins_from
     if begins is None or active.claims.get("parent checked") or not active.restores:
         return
     if problem := _problem(active, begins):
@@ -67,13 +67,6 @@ def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs
         _check_others(active)
     active.claims["parent checked"] = True
     active.claims.pop("parent fingerprint", None)
-
-
-def _begins(active: ActiveRun) -> str | None:
-    """What the run begins from, in words; None when it begins from nothing."""
-    if active.resume is not None:
-        return f"resumes {f'{active.name}@{active.resume}'!r}"
-    return f"starts from {active.parent.parent.reference!r}" if active.parent is not None else None
 
 
 def _problem(active: ActiveRun, begins: str) -> str | None:

@@ -6,6 +6,7 @@ A storage's bytes are checked against their hash while they are read; torch.load
 from __future__ import annotations
 
 import ctypes
+import io
 import pickle
 import sys
 from collections import OrderedDict
@@ -116,12 +117,18 @@ class Tensors:
 
 def load_safely(archive: Archive, device: torch.device | str | None = None) -> Any:
     """What `torch.load(weights_only=True)` makes of an open file. UnsafeFileError for what it refuses."""
+    if archive.kind in (
+        "torchscript",
+        "pickle",
+    ):  # code by their nature; torch would run the one, and not know the other
+        raise refusal(archive.path, archive.globals)
+    if archive.kind == "safetensors":
+        return Tensors(archive, device).part("state_dict")
     archive.file.seek(0)
     try:
         return torch.load(archive.file, map_location=device or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        names = archive.pickle().globals if archive.kind.startswith(("torch", "hypertuner")) else ()
-        raise refusal(archive.path, names) from error
+        raise refusal(archive.path, archive.globals) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CorruptFileError(
             f"{archive.path} cannot be read as a torch file: {str(error).splitlines()[0]}", path=archive.path
@@ -145,6 +152,10 @@ def load_objects(archive: Archive, device: torch.device | str | None = None) -> 
     """What the pickle in a foreign file makes, whatever it runs: only when the user said `trust=True`."""
     archive.file.seek(0)
     try:
+        if archive.kind == "torchscript":
+            return torch.jit.load(archive.file, map_location=device or "cpu")  # type: ignore[no-untyped-call]
+        if archive.kind == "pickle":  # written by pickle.dump: torch knows it not
+            return pickle.load(io.BufferedReader(archive.file))  # noqa: S301  # as the user asked
         return torch.load(archive.file, map_location=device or "cpu", weights_only=False)
     except AttributeError as error:
         raise CheckpointError(

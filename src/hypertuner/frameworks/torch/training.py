@@ -1,8 +1,6 @@
 """Training state: optimizer, scheduler, scaler, averages, data position and random states, saved and restored.
 
-Two ways back. *Resume*: everything as it was. *Fork*: the fresh optimizer and scheduler keep their settings, and
-only state and counters come from the checkpoint; optimizer state is matched by the names of the parameters, a
-scheduler is stepped to the saved count, so that its rate is the one that its own settings give there.
+Two ways back. *Resume*: everything as it was. *Fork*: by the rules of `forking`, where fresh settings win.
 """
 
 from __future__ import annotations
@@ -10,36 +8,46 @@ from __future__ import annotations
 import io
 import random
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from hypertuner.errors import CheckpointError, MismatchError
-from hypertuner.frameworks.torch import modules, randomness
+from hypertuner.frameworks.torch import forking, modules, randomness
 from hypertuner.frameworks.torch.state import is_plain
+from hypertuner.frameworks.torch.taken import TakenOver
 
 ORDER = ("optimizer", "scheduler", "scaler", "ema", "dataloader", "extra")
 """What a Saver may be given; the optimizer comes before the scheduler that sets its rates."""
 
 
+def settings(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """How the optimizers and schedulers are set up, to be asked before anything moves them: a fork compares it."""
+    return forking.settings(dict(_named(parts)))
+
+
 def capture(
-    parts: Mapping[str, Any], model: modules.Model, others: Sequence[bytes | None] = ()
+    parts: Mapping[str, Any], model: modules.Model, first: Mapping[str, Any], others: Sequence[bytes | None] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(training state that safe loading accepts, parts of it that it refuses).
 
-    `others`: the `rank_state` of ranks 1, 2, …; of one that is not known None, which leaves its place empty.
+    `first` is what `settings` gave; `others` what `rank_state` gave on ranks 1, 2, …: None for one that is not known,
+    whose place stays empty.
     """
     names = _parameter_names(model)
     ranks = [{"random": randomness.capture()}, *({} if state is None else _rank_state(state) for state in others)]
-    saved: dict[str, Any] = {"kinds": {}, "names": {}, "ranks": ranks}
+    saved: dict[str, Any] = {"kinds": {}, "names": {}, "settings": dict(first), "ranks": ranks}
     odd: dict[str, Any] = {}
     for name, part in _named(parts):
         state = _state_of(name, part)
         saved["kinds"][name] = type(part).__name__
+        if isinstance(part, TakenOver):
+            saved["kinds"][name] = part.kind
+            saved["names"][name] = part.names
+            saved["ranks"] = []  # this process's random states are not that training's
         if isinstance(part, torch.optim.Optimizer):
-            saved["names"][name] = [[names.get(id(p), "") for p in group["params"]] for group in part.param_groups]
+            saved["names"][name] = forking.names_in(part, names)
         if is_plain(state):
             saved[name] = state
         else:
@@ -74,17 +82,24 @@ def restore(
     odd: Mapping[str, Any] | None,
     *,
     fork: bool,
+    reshaped: Collection[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Put a checkpoint's training state into `parts`; (what was restored, what was not and why).
+
+    A fork leaves out the state of parameters that are `reshaped`.
 
     `odd` is None when the file holds parts that only trust may read, and it is not trusted.
     Raises: CheckpointError naming what the checkpoint lacks; MismatchError for what does not fit.
     """
     done: list[str] = []
     left: list[str] = []
-    for name, part in _named(parts):
-        state = saved.get(name) if name in saved else (odd or {}).get(name)
-        if state is None and name not in saved:
+    fresh = dict(_named(parts))
+    states = {name: state for name, state in {**(odd or {}), **saved}.items() if name in fresh}
+    rules = forking.Fork(fresh, states, _parameter_names(model), saved, reshaped) if fork else None
+    # Asked before anything is restored, which may look like a change.
+    alike = {name for name in states if rules is not None and rules.is_set_up_alike(name)}
+    for name, part in fresh.items():
+        if name not in states:
             if odd is None and name in saved.get("kinds", {}):
                 raise CheckpointError(f"The {name} state in the checkpoint holds objects: reading it needs trust=True.")
             if fork:
@@ -95,22 +110,39 @@ def restore(
                 f"The checkpoint has no {name} state to resume (it holds {held}).\n"
                 f"  Save it: Saver(model, {name.partition('.')[0]}=…). Or start a new run from the weights: --from."
             )
+        state = states[name]
         try:
-            if fork and isinstance(part, torch.optim.Optimizer):
-                left += _fork_optimizer(name, part, model, state, saved)
-            elif fork and _is_scheduler(part):
-                _fork_scheduler(name, part, state, saved)
-            else:
+            if rules is None or name in alike:
                 _load(name, part, state)
+            elif not _is_kind(part, saved["kinds"].get(name)) and name.partition(".")[0] != "extra":
+                kind = saved["kinds"].get(name) or "another kind"
+                left.append(f"{name}: its state is that of {kind}, this is {type(part).__name__}")
+                continue
+            else:
+                left += _fork(rules, name, part, state)
         except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
             raise MismatchError(
                 f"The {name} state of the checkpoint does not fit this {type(part).__name__}: {error}"
             ) from error
         done.append(name)
-    for name in saved.get("kinds", {}):
-        if name not in dict(_named(parts)):
-            left.append(f"{name}: not given to this Saver, it starts anew")
+    left += [f"{name}: not given to this Saver" for name in saved.get("kinds", {}) if name not in fresh]
     return done, left
+
+
+def _fork(rules: forking.Fork, name: str, part: Any, state: Any) -> list[str]:
+    """Give one part its parent's state by the rules of a fork; what was left, in words."""
+    if isinstance(part, torch.optim.Optimizer):
+        return rules.optimizer(name, state)
+    if forking.is_scheduler(name):
+        rules.scheduler(name, state)
+    elif name.startswith("scaler"):
+        part.load_state_dict(forking.scaler_state(part, state))
+    elif name.startswith("ema") and isinstance(part, torch.nn.Module):
+        own = forking.load_what_fits(part, state)
+        return [f"{name}: {len(own)} tensors that the parent's has not, or in another shape"] if own else []
+    else:
+        _load(name, part, state)
+    return []
 
 
 def restore_randomness(saved: Mapping[str, Any], rank: int, world_size: int = 1) -> list[str]:
@@ -142,6 +174,11 @@ def restore_randomness(saved: Mapping[str, Any], rank: int, world_size: int = 1)
 
 def _processes(count: int) -> str:
     return "1 process" if count == 1 else f"{count} processes"
+
+
+def _is_kind(part: Any, kind: str | None) -> bool:
+    """Whether a part is of the saved kind; of one that another program saved, 'Adam or AdamW' may be all it tells."""
+    return type(part).__name__ in (kind or "").split(" or ")
 
 
 def _named(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -204,90 +241,3 @@ def _parameter_names(model: modules.Model) -> dict[int, str]:
         for name, parameter in module.named_parameters():
             names[id(parameter)] = prefix + modules.clean_name(name, renames)
     return names
-
-
-def _fork_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, model: modules.Model, state: Any, saved: Mapping[str, Any]
-) -> list[str]:
-    """Give each parameter the state that its namesake had; what was dropped, in words."""
-    if saved["kinds"].get(name) != type(optimizer).__name__:
-        return [f"{name}: its state is that of {saved['kinds'].get(name)}, this is {type(optimizer).__name__}"]
-    numbers = [number for group in state["param_groups"] for number in group["params"]]
-    saved_names = [parameter for group in saved["names"].get(name, []) for parameter in group]
-    by_name = {
-        key: state["state"][number]
-        for key, number in zip(saved_names, numbers, strict=False)
-        if number in state["state"]
-    }
-    own = optimizer.state_dict()
-    names = _parameter_names(model)
-    kept: dict[int, Any] = {}
-    dropped: list[str] = []
-    taken: set[str] = set()
-    for group, fresh in zip(own["param_groups"], optimizer.param_groups, strict=True):
-        for number, parameter in zip(group["params"], fresh["params"], strict=True):
-            key = names.get(id(parameter), "")
-            if not key or key not in by_name:
-                continue
-            taken.add(key)
-            if _fits(by_name[key], parameter):
-                kept[number] = by_name[key]
-            else:
-                dropped.append(f"{key} (another shape)")
-    dropped += [f"{key} (no such parameter here)" for key in by_name if key not in taken]
-    optimizer.load_state_dict({"state": kept, "param_groups": own["param_groups"]})
-    if not dropped:
-        return []
-    more = f" and {len(dropped) - 4} more" if len(dropped) > 4 else ""
-    return [f"{name} state of {', '.join(dropped[:4])}{more}"]
-
-
-def _fits(state: Mapping[str, Any], parameter: torch.Tensor) -> bool:
-    return all(
-        value.shape in (parameter.shape, torch.Size([])) or value.numel() <= 1
-        for value in state.values()
-        if isinstance(value, torch.Tensor)
-    )
-
-
-def _is_scheduler(part: Any) -> bool:
-    return isinstance(part, torch.optim.lr_scheduler.LRScheduler)
-
-
-def _fork_scheduler(name: str, scheduler: Any, state: Any, saved: Mapping[str, Any]) -> None:
-    """Bring a fresh scheduler to the saved count, by its own settings; a rate that depends on more is refused."""
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        _fork_plateau(name, scheduler, state, saved)
-        return
-    count = state.get("last_epoch")
-    if not isinstance(count, int):
-        raise CheckpointError(
-            f"Cannot fork with this {type(scheduler).__name__}: it was stepped to {count!r}, which is no whole number, "
-            "so its rate cannot be computed anew.\n  Start from the weights instead: --from."
-        )
-    with warnings.catch_warnings():
-        # "step() before optimizer.step()" is what this is.
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            while scheduler.last_epoch < count:
-                scheduler.step()
-        except ValueError as error:  # OneCycleLR past its end
-            raise CheckpointError(
-                f"Cannot fork with this {type(scheduler).__name__}: the parent was at step {count}, and {error}\n"
-                "  Give the schedule more steps, or start from the weights instead: --from."
-            ) from error
-
-
-def _fork_plateau(name: str, scheduler: Any, state: Any, saved: Mapping[str, Any]) -> None:
-    key = name.replace("scheduler", "optimizer", 1)
-    groups = (saved.get(key) or {}).get("param_groups", [])
-    started = saved.get("first_rates", {}).get(key)
-    fresh = [group["lr"] for group in scheduler.optimizer.param_groups]
-    if not groups or started != fresh:
-        raise CheckpointError(
-            f"Cannot fork with ReduceLROnPlateau and a changed learning rate ({started} → {fresh}): how often it was "
-            "reduced depends on the metrics of the parent, not on a count.\n  Start from the weights instead: --from."
-        )
-    scheduler.load_state_dict(state)
-    for group, before in zip(scheduler.optimizer.param_groups, groups, strict=True):
-        group["lr"] = before["lr"]

@@ -1,0 +1,103 @@
+"""Two processes on one run: each keeps what it wrote, and model.pt belongs to the newest attempt."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import hypertuner
+from hypertuner import files
+from hypertuner.checkpoint.format.archive import verify
+from hypertuner.store import Run, current
+
+NEWER = """
+import torch, hypertuner
+from torch import nn
+net = nn.Linear(3, 3)
+nn.init.constant_(net.weight, 2)
+hypertuner.Logger().log({"loss": 2.0}, 2)
+hypertuner.Saver(net).save(step=2)
+"""
+
+
+def older(value=1):
+    net = nn.Linear(3, 3)
+    nn.init.constant_(net.weight, value)
+    return net
+
+
+def test_an_older_attempt_keeps_its_files_and_its_save_raises(storage, run_script):
+    with hypertuner.new_run(name="r"):
+        saver, logger = hypertuner.Saver(older()), hypertuner.Logger()
+        logger.log({"loss": 1.0}, 1)
+        mine = saver.save(step=1).path
+        run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
+        with pytest.raises(hypertuner.CheckpointError) as caught:
+            saver.save(step=3)
+        assert "attempt 2 owns it, this is attempt 1" in str(caught.value)
+        assert "Stop one of the two" in str(caught.value)
+        logger.log({"loss": 3.0}, 3)
+    run = Run(storage / "r")
+    verify(mine)
+    assert torch.load(mine)["run"]["step"] == 1
+    assert torch.load(run.layout.model)["run"]["step"] == 2
+    assert hypertuner.load("r").weight[0, 0] == 2
+    assert [record.step for record in run.logged()] == [2]
+    assert [record.step for record in run.attempts()[0].logged()] == [1, 3]
+
+
+def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(storage, run_script):
+    with hypertuner.new_run(name="r"):
+        saver = hypertuner.Saver(older())
+        saver.save(step=1)
+        overtaken = False
+
+        def plan(operation):
+            nonlocal overtaken
+            if operation.name == "fsync" and not overtaken and "checkpoints" in operation.path:
+                overtaken = True
+                run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
+
+        files.fault_plan = plan
+        try:
+            with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
+                saver.save(step=9)
+        finally:
+            files.fault_plan = None
+    run = Run(storage / "r")
+    assert torch.load(run.layout.model)["run"]["step"] == 2
+    # What it had written by then is kept.
+    assert [file.step for file in run.attempts()[0].checkpoints()] == [1, 9]
+
+
+def test_attempts_started_at_one_moment_get_numbers_of_their_own(tmp_path, storage):
+    with hypertuner.new_run(name="r"):
+        hypertuner.Logger().log({"x": 1})
+    script = tmp_path / "race.py"
+    script.write_text(
+        "import sys, time, hypertuner\n"
+        "from hypertuner.store import current\n"
+        "while time.time() < float(sys.argv[1]): pass\n"
+        "print(current.run().attempt().number)\n"
+    )
+    import os
+
+    environment = {
+        **os.environ,
+        "HYPERTUNER_RUN": "r",
+        "PYTHONPATH": os.path.dirname(os.path.dirname(hypertuner.__file__)),
+    }
+    environment.pop("HYPERTUNER_ATTEMPT", None)
+    processes = [
+        subprocess.Popen([sys.executable, str(script), str(time.time() + 1.5)], env=environment, stdout=subprocess.PIPE)
+        for _ in range(5)
+    ]
+    numbers = [int(process.communicate(timeout=60)[0]) for process in processes]
+    assert len(set(numbers)) == 5
+    assert all(attempt.started.attempt == attempt.number for attempt in Run(storage / "r").attempts())
+    assert current.run() is not None

@@ -1,0 +1,116 @@
+"""Weights into a model that is not quite the one they came from: names, parts and shapes that differ, in words."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import hypertuner
+from hypertuner.checkpoint.report import LoadReport, Mismatch
+
+
+class Net(nn.Module):
+    def __init__(self, classes=2, depth=2, trunk="backbone"):
+        super().__init__()
+        self.add_module(trunk, nn.Sequential(*(nn.Linear(6, 6) for _ in range(depth))))
+        self.head = nn.Linear(6, classes)
+
+
+@pytest.fixture
+def saved(storage):
+    """A run with a Net in it, and the Net."""
+    with hypertuner.new_run("parent", classes=2, depth=2):
+        net = Net()
+        hypertuner.Saver(net).save()
+    return net
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_renamed_parts_are_loaded_under_their_new_names(saved):
+    net = Net(trunk="encoder")
+    report = hypertuner.load("parent", into=net, rename={"backbone.": "encoder."})
+    assert report.is_complete
+    assert same(net.encoder, saved.backbone)
+    assert same(net.head, saved.head)
+
+
+def test_the_longest_beginning_counts_and_may_be_taken_away(saved):
+    net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    report = hypertuner.load("parent", into=net, rename={"backbone.": "", "backbone.1.": "1."}, strict=False)
+    assert same(net, saved.backbone)
+    assert report.unexpected == ("head.weight", "head.bias")
+
+
+def test_a_rename_that_fits_nothing_or_makes_two_names_one_is_an_error(saved):
+    with pytest.raises(hypertuner.CheckpointError, match=r"no tensor of the file begins so.*backbone\."):
+        hypertuner.load("parent", into=Net(), rename={"backbon.": "encoder."})
+    with pytest.raises(hypertuner.MismatchError, match="makes one name of"):
+        hypertuner.load("parent", into=Net(), rename={"backbone.0.": "backbone.1."})
+
+
+def test_a_misfit_of_names_suggests_the_rename(saved):
+    with pytest.raises(hypertuner.MismatchError, match=r"rename=\{'backbone\.': 'encoder\.'\}"):
+        hypertuner.load("parent", into=Net(trunk="encoder"))
+
+
+def test_only_a_part_is_loaded_and_all_of_it_must_fit(saved):
+    net = Net(classes=9)
+    before = net.head.weight.clone()
+    report = hypertuner.load("parent", into=net, only="backbone.*")
+    assert report.is_complete
+    assert report.share == 1
+    assert same(net.backbone, saved.backbone)
+    assert torch.equal(net.head.weight, before)
+    deeper = Net(depth=3)
+    kept = [p.clone() for p in deeper.parameters()]
+    with pytest.raises(hypertuner.MismatchError, match=r"not in the file: backbone\.2\.weight"):
+        hypertuner.load("parent", into=deeper, only=["backbone.*"])
+    assert all(map(torch.equal, kept, deeper.parameters()))
+    with pytest.raises(hypertuner.CheckpointError, match="names no tensor of the model"):
+        hypertuner.load("parent", into=net, only="bakbone.*")
+
+
+def test_ignored_mismatches_are_named_and_nothing_else_is_forgiven(saved, capfd):
+    net = Net(classes=9)
+    report = hypertuner.load("parent", into=net, ignore_mismatched=True)
+    assert [mismatch.name for mismatch in report.mismatched] == ["head.weight", "head.bias"]
+    assert "head.weight 2×6→9×6: new" in capfd.readouterr().err
+    assert same(net.backbone, saved.backbone)
+    with pytest.raises(hypertuner.MismatchError, match="ignore_mismatched=True"):
+        hypertuner.load("parent", into=Net(classes=9))
+    with pytest.raises(hypertuner.MismatchError, match="not in the file"):
+        hypertuner.load("parent", into=Net(classes=9, depth=3), ignore_mismatched=True)
+
+
+def test_what_hardly_fits_is_refused_whatever_is_ignored(saved):
+    with pytest.raises(hypertuner.MismatchError, match="hardly fit"):
+        hypertuner.load("parent", into=nn.ModuleDict({"head": nn.Linear(5, 5)}), ignore_mismatched=True, strict=False)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_stripped_on_both_sides_and_said(tmp_path, prefix, capfd):
+    net = Net()
+    torch.save({f"{prefix}{name}": value for name, value in net.state_dict().items()}, tmp_path / "wrapped.pt")
+    fresh = Net()
+    assert hypertuner.load(tmp_path / "wrapped.pt", into=fresh).is_complete
+    assert same(fresh, net)
+    assert f"stripped '{prefix}'" in capfd.readouterr().err
+
+
+def test_these_words_need_a_model(saved):
+    with pytest.raises(TypeError, match="into=model"):
+        hypertuner.load("parent", only="head.*")
+
+
+def test_layers_that_a_setting_added_or_took_away_are_explained_by_it():
+    report = LoadReport(("a",), ("blocks.2.w", "blocks.2.b"), ("heads.1.w",), (), 0.9)
+    said = report.explained({"depth": 2, "heads": 2, "lr": 1}, {"depth": 3, "heads": 1, "lr": 9})
+    assert "not in the file: blocks.2.w, blocks.2.b, probably because depth 2→3" in said
+    assert "not in the model: heads.1.w, probably because heads 2→1" in said
+    shaped = LoadReport((), (), (), (Mismatch("head.w", (2, 6), (9, 6)),), 0.9)
+    assert "head.w 2×6→9×6, probably because classes 2→9: new" in shaped.explained({"classes": 2}, {"classes": 9})
+    assert "because" not in report.explained({"depth": 2}, {"depth": 2})
