@@ -72,7 +72,12 @@ class Database:
             if _version_of(connection) != _VERSION:
                 return {}
             entries = connection.execute("SELECT name, checksum, entry FROM runs").fetchall()
-        return {name: entry for name, checksum, entry in entries if checksum == _checksum(name, entry)}
+        return {
+            name: entry
+            for name, checksum, entry in entries
+            # A changed bit may have made a text of bytes, or bytes of a text.
+            if isinstance(name, str) and isinstance(entry, bytes) and checksum == _checksum(name, entry)
+        }
 
     def _write(self, entries: Mapping[str, bytes], gone: Collection[str]) -> None:
         path = self._path()
