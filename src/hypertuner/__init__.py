@@ -42,9 +42,10 @@ if TYPE_CHECKING:
         StorageFullError,
         UnsafeFileError,
     )
+    from hypertuner.frameworks.loading import load
     from hypertuner.index.runs import runs
     from hypertuner.logger import Logger
-    from hypertuner.saver import Saver, load
+    from hypertuner.saver import Saver
     from hypertuner.store.media import Histogram, Image, Text
 
 __version__ = "2.0.0.dev0"
@@ -54,7 +55,7 @@ _HOME = {
     "new_run": "args",
     "Logger": "logger",
     "Saver": "saver",
-    "load": "saver",
+    "load": "frameworks.loading",
     "Checkpoint": "checkpoint.commit",
     "LoadReport": "checkpoint.report",
     "inspect": "checkpoint.format.archive",

@@ -1,21 +1,18 @@
-"""Saver and load: a model into the current run's folder, with the config that made it; and back."""
+"""Saver: a model into the current run's folder, with the config that made it; and back into the model."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
-from hypertuner.checkpoint.format.archive import open_model
 from hypertuner.checkpoint.format.table import FORMAT
-from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError
 from hypertuner.frameworks import peers, restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
@@ -228,7 +225,7 @@ class Saver:
         if active.resume is not None:
             assert active.run is not None
             wanted = f"{active.run.name}@{active.resume}"
-            path = active.agree(
+            path = active.together.agree(
                 "restore", "make its Saver", lambda: str(reference.resolve(wanted, active.storage).path)
             )
             self._restore(active, Path(path), wanted, "resume")
@@ -259,7 +256,7 @@ class Saver:
         active = current.run_for(self._made_in)
         if self._is_resumed or not active.restores:
             return self._restored
-        if path := active.agree("resume", "call saver.resume()", lambda: self._newest(active)):
+        if path := active.together.agree("resume", "call saver.resume()", lambda: self._newest(active)):
             if self._model is None:
                 self._find(sys._getframe(1))
             if self._adapter is None:
@@ -340,77 +337,3 @@ def _environment(run: Run) -> dict[str, Any]:
         "packages": capture.packages(),
         "git": {key: git[key] for key in ("commit", "branch") if key in git},
     }
-
-
-def load(
-    reference_: str | os.PathLike[str] | Run,
-    into: Any = None,
-    weights: bool = False,
-    part: str | None = None,
-    device: Any = None,
-    strict: bool = True,
-    trust: bool | None = None,
-    *,
-    rename: Mapping[str, str] | None = None,
-    only: str | Sequence[str] = (),
-    ignore_mismatched: bool = False,
-) -> Any:
-    """The model that a reference names: 'run', 'run@best', 'run@last', 'run@1200', or a path.
-
-    Args:
-        reference_: The checkpoint, or a Run.
-        into: Put the weights into this model, and return a LoadReport.
-        weights: Return the tensors by name instead of the object.
-        part: Of a model of several parts, this one.
-        device: Where the tensors go; the CPU when None.
-        strict: With `into`, refuse anything that does not fit.
-        trust: True runs the code that the file holds, whoever made it; None runs only your own files', and those that
-            you vouched for (`hypertuner trust`).
-        rename: With `into`, how names begin in the file and in the model: `{"encoder.": "backbone."}`. The longest
-            that fits counts; `{"model.": ""}` takes a beginning away.
-        only: With `into`, patterns of names in the model: `only="backbone.*"` loads these, and `strict` asks that all
-            of these fit; the rest keeps its values.
-        ignore_mismatched: With `into`, tensors of another shape keep their values and are named, although `strict`.
-
-    Raises:
-        RunNotFoundError: No such run.
-        CheckpointNotFoundError: The run has no such checkpoint.
-        CorruptFileError: The file is damaged or no model.
-        UnsafeFileError: The object would run code that carries no mark of yours.
-        MismatchError: It does not fit; nothing was changed.
-        CheckpointError: The object cannot be rebuilt here.
-    """
-    found = reference.resolve(reference_)
-    adapter = torch_adapter()
-    selection = Selection(rename or {}, (only,) if isinstance(only, str) else tuple(only), ignore_mismatched)
-    if into is None and selection != EVERYTHING:
-        raise TypeError("rename=, only= and ignore_mismatched= say what is put into a model: give into=model")
-    with open_model(found.path) as archive:
-        trusted = bool(trust) or (trust is None and restoring.is_own(archive))
-        if into is not None:
-            if part is not None:
-                into = {part: into}
-            strict = strict and part is None
-            return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
-        loaded = adapter.read(archive, trusted=trusted, device=device, weights=weights)
-    if part is None:
-        return loaded
-    return _part(loaded, part, weights, found.reference)
-
-
-def _part(loaded: Any, part: str, weights: bool, reference_: str) -> Any:
-    if weights:
-        chosen = {name.removeprefix(f"{part}."): value for name, value in loaded.items() if name.startswith(f"{part}.")}
-        if chosen:
-            return chosen
-        names = sorted({name.partition(".")[0] for name in loaded})
-    elif isinstance(loaded, dict):
-        if part in loaded:
-            return loaded[part]
-        names = sorted(loaded)
-    else:
-        names = []
-    raise CheckpointError(
-        f"{reference_!r} has no part {part!r}"
-        + (f"; it has: {', '.join(map(repr, names[:8]))}." if names else ": it is one model.")
-    )

@@ -78,4 +78,4 @@ def _account(active: ActiveRun) -> _Account:
 
 def _key(active: ActiveRun, at: str, account: _Account, rank: int) -> str:
     # Counted apart for each point: a save more on one rank alone does not shift the others.
-    return active.key(f"state/{rank}/{at}/{account.saves[at]}")
+    return active.together.key(f"state/{rank}/{at}/{account.saves[at]}")

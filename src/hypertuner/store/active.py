@@ -17,23 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.errors import CheckpointError, ConfigError, StorageError
-from hypertuner.store import board, capture, exits, metrics, process, ranks, records
+from hypertuner.errors import ConfigError, StorageError
+from hypertuner.store import board, capture, exits, metrics, ownership, process, ranks, records
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say, say_once
 from hypertuner.store.storage import Storage
+from hypertuner.store.together import RUN_VARIABLE, Together
 
-RUN_VARIABLE = "HYPERTUNER_RUN"
 RESUME_VARIABLE = "HYPERTUNER_RESUME"
-ATTEMPT_VARIABLE = "HYPERTUNER_ATTEMPT"
 CONFIG_VARIABLE = "HYPERTUNER_CONFIG"
-
-FAILED = "failed"
-"""Under this word and its number a rank that does not write tells why it failed."""
-
-# How gloo and NCCL say it.
-_PEER_IS_GONE = ("closed by peer", "reset by peer", "remote process exited", "DistBackendError", "DistNetworkError")
-_SILENT_S = 10.0  # a rank that waits longer for rank 0 says so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +83,8 @@ class ActiveRun:
         self._flushes: list[Callable[[], None]] = []
         self._pid: int | None = None
         self._clock = time.time() - time.monotonic()
-        self._number = number  # which run of its process it is, counted the same on all ranks
-        self._asked: dict[str, int] = {}
-        self._told_in_group = False
+        self.together = Together(number)
+        """What the ranks that train this run tell each other."""
         # Rank 0 alone refuses a changed config: to another rank a run that rank 0 has just started looks the same.
         self.started_before = run is not None and ranks.rank() == 0 and (bool(run.attempts()) or run.is_old())
 
@@ -132,7 +123,7 @@ class ActiveRun:
         Raises: ConfigError when rank 0 does not, or cannot be heard: on several machines without a process group.
         """
         if self.is_follower and self.run is None:
-            self._follow(self._of_rank_0(self._run_key, "begin the run (it does when it first logs or saves)"))
+            self.run = Run(self.together.ask_folder())
         elif self._writes or self.run is None:
             self.attempt()
         assert self.run is not None
@@ -142,57 +133,6 @@ class ActiveRun:
     def is_follower(self) -> bool:
         """Whether another rank of the same training writes for this one."""
         return self._writes and ranks.rank() > 0
-
-    @property
-    def _run_key(self) -> str:
-        return f"{self._number}/run"
-
-    def key(self, word: str) -> str:
-        """Where the ranks of this attempt find a word of each other (`store.board`)."""
-        return f"{self._number}/{ranks.restarts()}/{word}"
-
-    def _follow(self, told: bytes | None) -> None:
-        if told is not None:
-            self.run = Run(Path(os.fsdecode(told)))
-
-    def _of_rank_0(self, key: str, what: str) -> bytes:
-        """The word of rank 0, waited for."""
-        if board.reaches_all():
-            patience = settings.RANKS_WAIT_S.get()
-            for last_s in (min(_SILENT_S, patience), patience - _SILENT_S):
-                if (word := board.wait([key], last_s).get(key)) is not None:
-                    return word
-                say(f"rank {ranks.rank()} waits for rank 0 to {what}", rank=None)
-            why = f"rank 0 did not {what} within {patience:.0f} s"
-        else:
-            why = "rank 0 runs on another machine, and cannot be heard before the process group is there"
-        raise ConfigError(
-            f"Rank {ranks.rank()} does not know what rank 0 does with this run: {why}.\n"
-            "  Make Args, Logger and Saver on every rank, after torch.distributed.init_process_group(); on several "
-            f"machines, also name the run for all: {RUN_VARIABLE}=my-run torchrun …"
-        )
-
-    def agree(self, what: str, doing: str, decide: Callable[[], str]) -> str:
-        """What rank 0 decided, the same on every rank: rank 0 does not wait, the others wait for its word.
-
-        `doing` says what rank 0 does there, for people. An error of `decide` is raised on every rank.
-        """
-        if ranks.world_size() == 1:
-            return decide()
-        count = self._asked[what] = self._asked.get(what, 0) + 1
-        key = self.key(f"{what}/{count}")
-        if self.is_follower:
-            word = os.fsdecode(self._of_rank_0(key, doing))
-            if word.startswith("!"):
-                raise CheckpointError(word[1:])
-            return word[1:]
-        try:
-            decided = decide()
-        except (CheckpointError, StorageError) as error:
-            board.tell(key, os.fsencode(f"!{error}"))
-            raise
-        board.tell(key, os.fsencode(f"={decided}"))
-        return decided
 
     @property
     def has_config(self) -> bool:
@@ -281,15 +221,9 @@ class ActiveRun:
         with self._lock:
             if self._attempt is None:
                 self._attempt = self._start()
-            self._tell_ranks()
+            if self.run is not None:
+                self.together.tell_folder(self.run.folder)
             return self._attempt
-
-    def _tell_ranks(self) -> None:
-        """Let the other ranks know which run this is; once more when the process group comes after the first record."""
-        if self._told_in_group or ranks.world_size() == 1 or self.run is None:
-            return
-        self._told_in_group = ranks.process_group() is not None
-        board.tell(self._run_key, os.fsencode(self.run.folder))
 
     @property
     def has_started(self) -> bool:
@@ -324,7 +258,7 @@ class ActiveRun:
             )
         )
         self._pid = os.getpid()
-        _own(attempt)
+        ownership.own(attempt)
         for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
@@ -388,11 +322,12 @@ class ActiveRun:
             self.flush()
             self.is_open = False
             if self._attempt is None:
-                self._tell_failure(state, reason)
+                if state == "failed" and self.is_follower:
+                    self.together.tell_failure(reason)
                 return
             assert self.run is not None
             if state != "finished" and ranks.world_size() > 1:
-                state, reason = self._with_others(state, reason)
+                state, reason = self.together.with_others(state, reason)
             if state == "finished" and self.parent is not None and not self.parent_is_loaded:
                 state, reason = (
                     "failed",
@@ -419,56 +354,11 @@ class ActiveRun:
             )
             if self._appender is not None:
                 self._appender.close()
-            _disown(self._attempt)
+            ownership.disown(self._attempt)
             try:
                 self.run.end_attempt(self._attempt, ended)
             except (OSError, StorageError) as error:
                 say(f"{self.run.name}: could not record how it ended: {error}")
-
-    def _tell_failure(self, state: str, reason: str) -> None:
-        """The run of a rank that does not write: rank 0 says in exit.json why it failed."""
-        if state == "failed" and self.is_follower:
-            board.tell(self.key(f"{FAILED}/{ranks.rank()}"), reason.encode(errors="replace"))
-
-    def _with_others(self, state: str, reason: str) -> tuple[str, str]:
-        """(state, reason) of rank 0's end, with what another rank told of its own.
-
-        What rank 0 sees is what came of that: torchrun stops it, or a connection is suddenly closed.
-        """
-        for other in range(1, ranks.world_size()):
-            if (told := board.ask_of_the_dead(self.key(f"{FAILED}/{other}"))) is not None:
-                return "failed", f"rank {other}: {told.decode(errors='replace')}"
-        is_lost = state == "failed" and any(words in reason for words in _PEER_IS_GONE)
-        return state, f"another rank was killed or lost: {reason}" if is_lost else reason
-
-
-# The attempts that run in this process, with its id (a forked child has a copy), the newest last.
-_owned: list[tuple[int, str]] = []
-
-
-def attempt_of_parent() -> Path | None:
-    """Folder of the attempt that a process above this one owns, as it says to its children; None without one."""
-    told = os.environ.get(ATTEMPT_VARIABLE)
-    return Path(told) if told and (os.getpid(), told) not in _owned else None
-
-
-def _own(attempt: Attempt) -> None:
-    folder = str(attempt.layout.folder)
-    _owned.append((os.getpid(), folder))
-    os.environ[ATTEMPT_VARIABLE] = folder
-
-
-def _disown(attempt: Attempt) -> None:
-    """Children started from here on belong to the attempt that still runs, if one does."""
-    folder = str(attempt.layout.folder)
-    with contextlib.suppress(ValueError):
-        _owned.remove((os.getpid(), folder))
-    if os.environ.get(ATTEMPT_VARIABLE) != folder:
-        return
-    if _owned:
-        os.environ[ATTEMPT_VARIABLE] = _owned[-1][1]
-    else:
-        del os.environ[ATTEMPT_VARIABLE]
 
 
 def _relative(path: Path) -> str:

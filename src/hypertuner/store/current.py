@@ -30,8 +30,8 @@ from hypertuner.store.active import (
     RUN_VARIABLE,
     ActiveRun,
     PendingParent,
-    attempt_of_parent,
 )
+from hypertuner.store.ownership import attempt_of_parent
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.storage import Storage
 

@@ -15,7 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hypertuner.errors import CheckpointError
 from hypertuner.store import board, current, ranks
-from hypertuner.store.active import FAILED, ActiveRun
+from hypertuner.store.active import ActiveRun
+from hypertuner.store.together import FAILED
 
 _SAMPLES = 16
 _WORD = "begins"
@@ -60,7 +61,7 @@ def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs
     if begins is None or active.claims.get("parent checked") or not active.restores:
         return
     if problem := _problem(active, begins):
-        board.tell(active.key(f"{_WORD}/{ranks.rank()}"), b"!" + problem.encode())
+        board.tell(active.together.key(f"{_WORD}/{ranks.rank()}"), b"!" + problem.encode())
         raise CheckpointError(problem)
     if ranks.world_size() > 1:
         say_loaded(active)
@@ -92,7 +93,7 @@ def _problem(active: ActiveRun, begins: str) -> str | None:
 def say_loaded(active: ActiveRun) -> None:
     """Let the other ranks know that this one begins from the checkpoint."""
     if ranks.world_size() > 1:
-        board.tell(active.key(f"{_WORD}/{ranks.rank()}"), b"loaded")
+        board.tell(active.together.key(f"{_WORD}/{ranks.rank()}"), b"loaded")
 
 
 def _check_others(active: ActiveRun) -> None:
@@ -101,9 +102,9 @@ def _check_others(active: ActiveRun) -> None:
     No barrier: in a training that shares gradients every rank has made its Saver, or found that it has none, by the
     time of the first step; where ranks step apart, one does not wait long for the others.
     """
-    keys = {active.key(f"{_WORD}/{rank}"): rank for rank in range(ranks.world_size()) if rank != ranks.rank()}
+    keys = {active.together.key(f"{_WORD}/{rank}"): rank for rank in range(ranks.world_size()) if rank != ranks.rank()}
     for key, word in board.wait(keys, _PATIENCE_S).items():
         if word.startswith(b"!"):
             # The launcher stops all when the first is gone: let the one that knows why say so.
-            board.wait([active.key(f"{FAILED}/{keys[key]}")], _PATIENCE_S)
+            board.wait([active.together.key(f"{FAILED}/{keys[key]}")], _PATIENCE_S)
             raise CheckpointError(f"Rank {keys[key]} stopped this training: {word[1:].decode(errors='replace')}")
