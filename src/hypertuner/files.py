@@ -335,12 +335,24 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(path)
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder with nothing in it. OSError if there is something."""
+    _do("rmdir", path)
+    path.rmdir()
+
+
 def move(source: Path, target: Path) -> None:
-    """Rename a file or folder within one file system. FileExistsError if the target exists."""
-    if target.exists():
+    """Rename a file, folder or link within one file system. FileExistsError if the target exists."""
+    if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists", str(target))
     _do("rename", target)
-    os.rename(source, target)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        # A folder that came there between the look and the move.
+        raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
     sync_folder(target.parent)
     if source.parent != target.parent:
         sync_folder(source.parent)

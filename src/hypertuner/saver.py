@@ -17,9 +17,9 @@ from hypertuner.checkpoint.format.archive import open_model
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError
-from hypertuner.frameworks import restoring
+from hypertuner.frameworks import peers, restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
-from hypertuner.store import CheckpointFile, Run, capture, current, records
+from hypertuner.store import CheckpointFile, Run, capture, current, layout, records
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
@@ -121,6 +121,7 @@ class Saver:
         """
         active = current.run_for(self._made_in)
         active.flush()
+        at = f"{step}-{epoch}"
         step_given = step is not None or active.last_step is not None
         if step is None:
             step = active.last_step or 0
@@ -128,14 +129,17 @@ class Saver:
             raise ValueError(f"step is a whole number ≥ 0, got {step!r}")
         values = dict(active.last_values if metrics is None else metrics)
         if not active.writes:
+            if self._adapter is not None and self._training and active.is_follower:
+                peers.hand_over(active, at, self._adapter.rank_state(self._training))
             return Checkpoint(active.name, step, epoch, values, None, step_given)
         if self._model is None:
             self._find(sys._getframe(1))
         if self._adapter is None:
             raise _no_model()
-        return self._write(self._adapter, active, Checkpoint(active.name, step, epoch, values, None, step_given))
+        wanted = Checkpoint(active.name, step, epoch, values, None, step_given)
+        return self._write(self._adapter, active, wanted, at)
 
-    def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint) -> Checkpoint:
+    def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint, at: str) -> Checkpoint:
         attempt = active.attempt()
         run = active.run
         assert run is not None
@@ -169,8 +173,11 @@ class Saver:
             "environment": _environment(run),
         }
 
+        others = peers.collect(active, at) if self._training else []
+
         def write(file: io.RawIOBase) -> dict[str, Any]:
-            return _moved(adapter.write(file, self._model, document, self._training, self._first_settings), header)
+            written = adapter.write(file, self._model, document, self._training, self._first_settings, others)
+            return _moved(written, header)
 
         path = commit.commit(attempt, run, wanted.step, header, write)
         offer.offer(run, path)
@@ -220,8 +227,11 @@ class Saver:
         assert self._adapter is not None
         if active.resume is not None:
             assert active.run is not None
-            found = reference.resolve(f"{active.run.name}@{active.resume}", active.storage)
-            self._restore(active, found.path, found.reference, "resume")
+            wanted = f"{active.run.name}@{active.resume}"
+            path = active.agree(
+                "restore", "make its Saver", lambda: str(reference.resolve(wanted, active.storage).path)
+            )
+            self._restore(active, Path(path), wanted, "resume")
         elif active.parent is not None and active.parent.parent.how == "fork":
             # A fork that is started once more begins at its parent again, unless the script asks to resume it.
             self._own_before_fork = offer.on_path(active.run) if active.run is not None else []
@@ -247,16 +257,23 @@ class Saver:
             MismatchError: it does not fit.
         """
         active = current.run_for(self._made_in)
-        if not self._is_resumed and active.restores and active.run is not None:
+        if self._is_resumed or not active.restores:
+            return self._restored
+        if path := active.agree("resume", "call saver.resume()", lambda: self._newest(active)):
             if self._model is None:
                 self._find(sys._getframe(1))
-            files_ = offer.on_path(active.run) if self._restored is None else self._own_before_fork
-            if files_ and not self._is_resumed:
-                if self._adapter is None:
-                    raise _no_model()
-                file = files_[-1]
-                self._restore(active, file.path, f"{active.run.name}@{file.step}", "resume")
+            if self._adapter is None:
+                raise _no_model()
+            if not self._is_resumed:  # finding the model restored it, when the run was started to be resumed
+                self._restore(active, Path(path), f"{active.name}@{_step_of(path)}", "resume")
         return self._restored
+
+    def _newest(self, active: ActiveRun) -> str:
+        """Path of the newest checkpoint of this run that `resume` goes on from, '' when there is none."""
+        if active.run is None:
+            return ""
+        found = offer.on_path(active.run) if self._restored is None else self._own_before_fork
+        return str(found[-1].path) if found else ""
 
     @property
     def next_step(self) -> int:
@@ -281,6 +298,11 @@ class Saver:
             # What the script drew while it set itself up does not count: the loop begins as it would have gone on.
             self._randomness()
         return int(number) + 1
+
+
+def _step_of(path: str) -> str:
+    found = layout.checkpoint_step(Path(path))
+    return str(found[0]) if found else "last"
 
 
 def _no_model() -> CheckpointError:

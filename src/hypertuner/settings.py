@@ -65,6 +65,12 @@ MATCH_FLOOR = Setting(
     "HYPERTUNER_MATCH_FLOOR",
     "share of a model's parameters below which weights of another run are refused",
 )
+RANKS_WAIT_S = Setting(
+    "ranks_wait_s",
+    600.0,
+    "HYPERTUNER_RANKS_WAIT_S",
+    "how long a rank waits for rank 0 to say which run or checkpoint it is, in seconds",
+)
 
 ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = (
     STORAGE,
@@ -74,6 +80,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,
     MATCH_FLOOR,
+    RANKS_WAIT_S,
 )
 
 _AT_IMPORT = Path.cwd()

@@ -22,12 +22,20 @@ def parent_of(found: Resolved, how: str) -> PendingParent:
         Parent(
             reference=found.reference,
             how=how,
-            run=run.get("name") or (found.run.name if found.run else None),
+            run=_run_of(found, run.get("name")),
             step=step if isinstance(step, int) else None,
             checkpoint=digest,
         ),
         found.path,
     )
+
+
+def _run_of(found: Resolved, recorded: object) -> str | None:
+    """Name, as it is now, of the run that the checkpoint is one of. What the file records may be a former name."""
+    is_own = found.run is not None and found.path != found.run.layout.parent
+    if found.run is not None and is_own:
+        return found.run.name
+    return recorded if isinstance(recorded, str) else None
 
 
 def _hash(archive: Archive) -> str:

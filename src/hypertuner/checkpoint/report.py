@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_ROWS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,11 @@ class Mismatch:
 
     def __str__(self) -> str:
         return f"{self.name} {_shape(self.saved)}→{_shape(self.model)}"
+
+
+def _escaped(text: str) -> str:
+    """`text` as HTML shows it, without control characters."""
+    return html.escape("".join(sign if sign.isprintable() else "�" for sign in text))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -54,6 +62,27 @@ class LoadReport:
             if best is None or (fit, len(new)) > (best[0], len(best[1][1])):
                 best = fit, (old, new)
         return best[1] if best else None
+
+    def _repr_html_(self) -> str:
+        total = len(self.loaded) + len(self.missing) + len(self.mismatched)
+        percent = 100 * self.share
+        colour = "#2e7d32" if self.is_complete else "#b26a00"
+        rows = [(mismatch.name, f"{_shape(mismatch.saved)} → {_shape(mismatch.model)}") for mismatch in self.mismatched]
+        rows += [(name, "not in the file") for name in self.missing]
+        rows += [(name, "not in the model") for name in self.unexpected]
+        lines = "".join(
+            f'<tr><td style="text-align:left">{_escaped(name)}</td>'
+            f'<td style="text-align:left">{_escaped(what)}</td></tr>'
+            for name, what in rows[:_ROWS_SHOWN]
+        )
+        more = f"<div>… and {len(rows) - _ROWS_SHOWN:,} more</div>" if len(rows) > _ROWS_SHOWN else ""
+        table = f"<table><thead><tr><th>tensor</th><th>why not</th></tr></thead><tbody>{lines}</tbody></table>"
+        return (
+            f'<div class="hypertuner-report">kept {len(self.loaded)} of {total} tensors, {percent:.1f} % of parameters'
+            f'<div style="background:#ddd;width:200px;height:6px">'
+            f'<div style="background:{colour};width:{2 * percent:.0f}px;height:6px"></div></div>'
+            f"{table if rows else ''}{more}</div>"
+        )
 
     def explained(self, saved_config: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         """The report in words; a mismatch is explained by the setting that changed alike, if there is one.

@@ -1,4 +1,5 @@
-"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `diff`, `verify`, `trust`, `export`, `demo`.
+"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `diff`, `verify`, `trust`, `export`, `demo`;
+`mv`, `rm` and their kind.
 
 A front door: it parses, makes one call, prints. Exit codes: 0 it worked, 1 an error that hypertuner raises on purpose
 (or a damaged file that `verify` found), 2 a command that cannot be read; `run` gives the script's own. Results go to
@@ -59,7 +60,10 @@ def _command(arguments: list[str]) -> int:
     from typer import Abort
     from typer.main import get_command
 
-    from hypertuner.cli import given
+    from hypertuner.cli import (
+        given,
+        keeping,  # noqa: F401  # adds its commands to the app
+    )
     from hypertuner.cli.app import UsageError, app
     from hypertuner.cli.terminal import say, say_error
 

@@ -12,10 +12,15 @@ from typer.core import TyperCommand
 import hypertuner
 from hypertuner import settings
 from hypertuner.cli import given
+from hypertuner.store.names import is_name
 
 app = typer.Typer(
     name="hypertuner",
     help="Save every model together with its config, see which run did better, start the next from its weights.",
+    epilog="A run is named by its name; several, where a command takes a QUERY, as in Python: "
+    "'val_acc > 0.9 and lr < 0.01'. Names complete with the tab key after: hypertuner --install-completion. "
+    "Exit codes: 0 it worked; 1 it did not, and stderr says what to do (verify: a file is damaged; rm, clean: the "
+    "answer was no); 2 the command line cannot be read; run and demo: the script's own; 130 Ctrl-C.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=False,
@@ -26,10 +31,24 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__bases__[0]
 
 
-def _run_names(incomplete: str) -> list[str]:
-    from hypertuner.store import Storage
+def run_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of runs for the shell to complete, and after `run@` those of its checkpoints. Reads names only."""
+    from hypertuner.store import Run
 
-    return [run.name for run in Storage().list() if run.name.startswith(incomplete)]
+    place = storage_at(ctx.params.get("storage"))
+    name, at, which = incomplete.partition("@")
+    if not at:
+        return [found for found in place.folder_names() if found.startswith(incomplete)]
+    steps = dict.fromkeys(str(file.step) for file in Run(place.path / name).checkpoints()) if is_name(name) else {}
+    return [f"{name}@{word}" for word in ("best", "last", *steps) if word.startswith(which)]
+
+
+def trashed_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of deleted runs for the shell to complete."""
+    from hypertuner.store.trash import Trash
+
+    there = Trash(storage_at(ctx.params.get("storage")).path).list()
+    return list(dict.fromkeys(trashed.run.name for trashed in there if trashed.run.name.startswith(incomplete)))
 
 
 StoragePath = Annotated[
@@ -39,7 +58,8 @@ StoragePath = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
-def _storage(path: Path | None) -> Any:
+def storage_at(path: Path | None) -> Any:
+    """The storage that `--storage` names, or the usual one."""
     from hypertuner.store import Storage
 
     return Storage(path if path is not None else settings.storage_path())
@@ -91,6 +111,12 @@ def run(
         str | None,
         typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
     ] = None,
+    nproc: Annotated[
+        int | None, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")
+    ] = None,
     fork: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +131,7 @@ def run(
             "--like",
             metavar="RUN",
             help="The config and arguments of this run, with the changes given.",
-            autocompletion=_run_names,
+            autocompletion=run_names,
         ),
     ] = None,
     or_resume: Annotated[
@@ -126,8 +152,17 @@ def run(
     from hypertuner.cli.run import run as run_
 
     path, words = given.split_script(script, ctx.args)
-    wanted = Wanted(name=name, start_from=start_from, fork=fork, like=like, or_resume=or_resume, force=force)
-    raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=_storage(storage)))
+    wanted = Wanted(
+        name=name,
+        start_from=start_from,
+        fork=fork,
+        like=like,
+        or_resume=or_resume,
+        force=force,
+        nproc=nproc,
+        gpus=gpus,
+    )
+    raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=storage_at(storage)))
 
 
 @app.command(
@@ -144,7 +179,7 @@ def resume(
             metavar="RUN[@STEP] [-- ARGS …]",
             help="The run; it goes on from its newest checkpoint, or from that of this step. ARGS replace the "
             "arguments that the script was first started with.",
-            autocompletion=_run_names,
+            autocompletion=run_names,
         ),
     ],
     folder: Annotated[
@@ -159,7 +194,7 @@ def resume(
     """Go on with a run: its script once more, as the next attempt, everything restored."""
     from hypertuner.cli.run import resume as resume_
 
-    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=_storage(storage)))
+    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=storage_at(storage)))
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")
@@ -172,21 +207,36 @@ def ls(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many runs.")] = None,
     columns: Annotated[
-        str | None, typer.Option("--columns", help="Which columns, with commas: name,lr,best(val_acc),age")
+        str | None, typer.Option("--columns", help="Which columns, with commas: name,differs,best(val_acc),age")
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="AGE|DATE", help="Only runs made since: 12h, 7d (s m h d w), 2026-03-01."),
+    ] = None,
+    trash: Annotated[
+        bool, typer.Option("--trash", help="List deleted runs instead: what restore brings back.")
+    ] = False,
     as_json: Json = False,
     storage: StoragePath = None,
 ) -> None:
-    """List the runs: how they ended, what differs between them, what they reached."""
-    from hypertuner.cli.ls import ls as ls_
+    """List the runs: how they ended, what differs between them, what they reached.
 
-    ls_(_storage(storage), query, sort=sort, limit=limit, columns=columns, as_json=as_json)
+    Settings that are the same in all runs are left out. Where a terminal has no room for a column of each setting that
+    differs, they come as one: `lr=0.01 hidden=32`.
+    """
+    from hypertuner.cli.ls import ls as ls_
+    from hypertuner.cli.trash import show_trash
+
+    if trash:
+        show_trash(storage_at(storage), as_json=as_json)
+    else:
+        ls_(storage_at(storage), query, sort=sort, limit=limit, columns=columns, since=since, as_json=as_json)
 
 
 @app.command(short_help="Show one run, or what a model file says of itself.")
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or any model file.", autocompletion=_run_names)
+        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or any model file.", autocompletion=run_names)
     ],
     as_json: Json = False,
     storage: StoragePath = None,
@@ -194,7 +244,7 @@ def show(
     """Show one run, or what a model file says of itself (its code is never run; torch is not needed)."""
     from hypertuner.cli.show import show as show_
 
-    show_(what, _storage(storage), as_json=as_json)
+    show_(what, storage_at(storage), as_json=as_json)
 
 
 @app.command(
@@ -202,8 +252,8 @@ def show(
     epilog="A run is compared as it ended, run@best or a file as that checkpoint says of itself.",
 )
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run, run@best, or a file.", autocompletion=_run_names)],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other one.", autocompletion=_run_names)],
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, run@best, or a file.", autocompletion=run_names)],
+    b: Annotated[str, typer.Argument(metavar="B", help="The other one.", autocompletion=run_names)],
     all_code: Annotated[bool, typer.Option("--all-code", help="All lines of code that differ, however many.")] = False,
     as_json: Json = False,
     storage: StoragePath = None,
@@ -211,14 +261,14 @@ def diff(
     """Show what differs between two runs: config, metrics, environment and packages, git commit, code."""
     from hypertuner.cli.diff import diff as diff_
 
-    diff_(a, b, _storage(storage), as_json=as_json, all_code=all_code)
+    diff_(a, b, storage_at(storage), as_json=as_json, all_code=all_code)
 
 
 @app.command(short_help="Tell whether checkpoints are whole, to the last bit.")
 def verify(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF|FILE …]", help="Default: every checkpoint.", autocompletion=_run_names),
+        typer.Argument(metavar="[REF|FILE …]", help="Default: every checkpoint.", autocompletion=run_names),
     ] = None,
     as_json: Json = False,
     storage: StoragePath = None,
@@ -226,7 +276,7 @@ def verify(
     """Read checkpoints whole and tell whether every bit is as it was written. Exit code 1: one is damaged."""
     from hypertuner.cli.verify import verify as verify_
 
-    raise typer.Exit(verify_(what or [], _storage(storage), as_json=as_json))
+    raise typer.Exit(verify_(what or [], storage_at(storage), as_json=as_json))
 
 
 @app.command(
@@ -238,7 +288,7 @@ def trust(
     what: Annotated[
         list[str],
         typer.Argument(
-            metavar="REF|FILE …", help="Model files; of a run, all its checkpoints.", autocompletion=_run_names
+            metavar="REF|FILE …", help="Model files; of a run, all its checkpoints.", autocompletion=run_names
         ),
     ],
     take_back: Annotated[bool, typer.Option("--take-back", help="Trust them no longer.")] = False,
@@ -248,7 +298,7 @@ def trust(
     """Vouch for model files that others made: `hypertuner.load()` then runs the code of their model objects."""
     from hypertuner.cli.trust import trust as trust_
 
-    trust_(what, _storage(storage), take_back=take_back, as_json=as_json)
+    trust_(what, storage_at(storage), take_back=take_back, as_json=as_json)
 
 
 class Format(str, enum.Enum):
@@ -261,7 +311,7 @@ class Format(str, enum.Enum):
 @app.command(short_help="Write weights as a file for other programs.")
 def export(
     what: Annotated[
-        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or a model file.", autocompletion=_run_names)
+        str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or a model file.", autocompletion=run_names)
     ],
     to: Annotated[Format, typer.Option("--format", help="Which kind of file.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write. Default: <run>.…")] = None,
@@ -271,7 +321,7 @@ def export(
     """Write a model's weights as a file that opens without hypertuner."""
     from hypertuner.cli.export import export as export_
 
-    export_(what, to.value, output, _storage(storage), force=force)
+    export_(what, to.value, output, storage_at(storage), force=force)
 
 
 @app.command(short_help="See it work: seven small nets, about a minute.")

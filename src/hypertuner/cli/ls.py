@@ -22,16 +22,19 @@ from hypertuner.cli.terminal import (
     size_text,
     state_cell,
     value_text,
+    without_room,
 )
-from hypertuner.errors import QueryError, did_you_mean
+from hypertuner.errors import ConfigError, QueryError, did_you_mean
 from hypertuner.index.query import FACTS
 from hypertuner.index.runs import runs
 from hypertuner.index.table import RunTable
+from hypertuner.index.times import duration_s, moment
 from hypertuner.store import Storage
 from hypertuner.store.direction import direction
 from hypertuner.store.monitor import watched_metric
 
 _SHOWN_ON_A_TERMINAL = 50
+_LABEL = "differs"
 
 
 def ls(
@@ -41,10 +44,14 @@ def ls(
     sort: str | None = None,
     limit: int | None = None,
     columns: str | None = None,
+    since: str | None = None,
     as_json: bool = False,
 ) -> None:
-    """Print the runs that match. Raises: QueryError."""
+    """Print the runs that match. Raises: QueryError; ConfigError for a `since` that is no age and no date."""
     table = runs(query, storage)
+    if since is not None:
+        begin = _moment(since)
+        table = table.filter(f"created >= {begin!r}")
     found = len(table)
     if sort:
         table = table.sort(sort)
@@ -54,7 +61,7 @@ def ls(
     if as_json:
         show_json(table.to_json())
     elif not found:
-        say(_nothing(storage, query))
+        say(_nothing(storage, query, since))
     else:
         hidden = show_runs(table, columns.split(",") if columns else None)
         if hidden:
@@ -63,9 +70,22 @@ def ls(
             say(f"{count_text(found - len(table), 'more run')} (--limit {found} shows all)", "dim")
 
 
-def _nothing(storage: Storage, query: str | None) -> str:
-    if query and any(True for _ in storage.list()):
-        return f"No run matches {query}\n  `hypertuner ls` lists all of {storage.path}."
+def _moment(text: str) -> float:
+    """The moment, in seconds since 1970, that an age or a date spells."""
+    if (ago := duration_s(text)) is not None:
+        return time.time() - ago
+    if (when := moment(text)) is not None:
+        return when
+    raise ConfigError(
+        f"--since {text!r} is neither an age nor a date.\n  Write 12h, 7d, 1h30m (s m h d w) or 2026-03-01.",
+        key="since",
+    )
+
+
+def _nothing(storage: Storage, query: str | None, since: str | None) -> str:
+    if (query or since) and any(True for _ in storage.list()):
+        which = " and ".join(filter(None, [query, f"was made since {since}" if since else None]))
+        return f"No run matches {which}\n  `hypertuner ls` lists all of {storage.path}."
     return (
         f"No runs in {storage.path} yet.\n"
         "  hypertuner run train.py learning_rate=0.1   makes one; hypertuner demo   shows how it goes."
@@ -76,11 +96,25 @@ def show_runs(table: RunTable, wanted: Sequence[str] | None = None) -> list[str]
     """Print a table of runs; the columns for which there was no room."""
     now = time.time()
     rows = [row.values(now) for row in table]
-    ranks = dict.fromkeys((name.strip() for name in wanted), 0) if wanted else _chosen(table)
-    if wanted:
-        _check(ranks, rows)
     best = _best_column(table)
-    return show_table([_column(name, rank, rows, best) for name, rank in ranks.items()])
+    label = Column(_LABEL, [Cell(plain(row.label)) for row in table], rank=0 if wanted else 2)
+    if wanted:
+        ranks = dict.fromkeys((name.strip() for name in wanted), 0)
+        _check({name: rank for name, rank in ranks.items() if name != _LABEL}, rows)
+        return show_table([label if name == _LABEL else _column(name, 0, rows, best) for name in ranks])
+    ranks = _chosen(table)
+    columns = [_column(name, rank, rows, best) for name, rank in ranks.items()]
+    settings = {plain(_config_column(key)) for key in table.telling()}
+    if is_terminal() and settings.intersection(without_room(columns)):
+        # One column of what differs takes the room of two or three settings, and leaves none out unsaid.
+        at = next(number for number, column in enumerate(columns) if column.title in settings)
+        columns[at] = label
+        columns = [column for column in columns if column.title not in settings]
+    return show_table(columns)
+
+
+def _config_column(key: str) -> str:
+    return f"config.{key}" if key in FACTS else key
 
 
 def _best_column(table: RunTable) -> str | None:
@@ -98,10 +132,10 @@ def _chosen(table: RunTable) -> dict[str, int]:
     ranks = {"name": 0, "state": 0}
     if best:
         ranks[best] = 1
+    telling = table.telling()
     for key in table.differing():
-        # Runs of another script lack all keys of this one: where there is no room, real differences stay.
-        values = {value_text(row.config[key]) for row in table if key in row.config}
-        ranks[f"config.{key}" if key in FACTS else key] = 2 if len(values) > 1 else 5
+        # Where there is no room, real differences stay.
+        ranks[_config_column(key)] = 2 if key in telling else 5
     telling = sorted(metrics, key=lambda name: direction(name) is None)
     ranks |= {f"metric.{name}" if name in config else name: 5 for name in telling if best != f"best({name})"}
     ranks |= {"step": 4, "age": 3}

@@ -12,7 +12,7 @@ from hypertuner.checkpoint import reference
 from hypertuner.cli import given
 from hypertuner.cli.terminal import duration_text, plain, say, state_cell, value_text
 from hypertuner.index.runs import read_row
-from hypertuner.queue import make, start
+from hypertuner.queue import launch, make, start
 from hypertuner.queue import resume as resuming
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric
@@ -28,6 +28,8 @@ class Wanted:
     like: str | None = None
     or_resume: bool = False
     force: bool = False
+    nproc: int | None = None
+    gpus: int | None = None
 
     def __post_init__(self) -> None:
         if self.start_from and self.fork:
@@ -36,6 +38,8 @@ class Wanted:
             raise given.GivenError("--or-resume needs --name: by its name the run is found again.")
         if self.force and not self.or_resume:
             raise given.GivenError("--force is for --or-resume.")
+        if self.nproc and self.gpus:
+            raise given.GivenError("--gpus N starts a process for each GPU, --nproc N as many as you say: choose one.")
 
 
 def run(
@@ -53,6 +57,7 @@ def run(
     if script is None:
         raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
     make.check_script(script)
+    processes = _processes(wanted, model)
     asked, arguments = given.read(words, makes_args=make.makes_args(script))
     config = asked
     if model is not None:
@@ -71,12 +76,23 @@ def run(
         asked=asked,
         storage=storage,
         folder=folder,
+        processes=processes,
     )
     settings = " ".join(f"{key}={value_text(value)}" for key, value in asked.items())
     origin = f", like {model.name}" if model is not None else ""
     origin += f", from {wanted.start_from}" if wanted.start_from else f", fork of {wanted.fork}" if wanted.fork else ""
+    origin += f", {processes} processes" if processes > 1 else ""
     say(f"run {made.name}: {_shown(script)}{f' {settings}' if settings else ''}{origin}")
     return _run(made, script, arguments, folder)
+
+
+def _processes(wanted: Wanted, model: Run | None) -> int:
+    """In how many processes it trains: as asked, else as the run that it is like."""
+    asked = wanted.gpus or wanted.nproc
+    processes = asked or (launch.processes_of(model) if model is not None else 1)
+    if processes > 1:
+        launch.check_processes(processes, gpus=wanted.gpus is not None)
+    return processes
 
 
 def _likened(script: Path | None, wanted: Wanted, storage: Storage) -> Run | None:

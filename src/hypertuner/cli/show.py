@@ -15,7 +15,7 @@ from hypertuner.cli.run import shown_path
 from hypertuner.cli.show_file import facts_of, show_file
 from hypertuner.cli.terminal import Cell, Column, plain, show_table, value_text
 from hypertuner.errors import StorageError
-from hypertuner.index.runs import read_row
+from hypertuner.index.runs import read_row, runs
 from hypertuner.index.table import RunRow, RunTable
 from hypertuner.store import Run, Storage
 from hypertuner.store.direction import direction
@@ -133,13 +133,14 @@ def _show_run(run: Run, storage: Storage) -> None:
     terminal.show_parts((plain(run.name), "bold"), ("  ", ""), (state.text, state.style))
     attempts = len(run.attempts())
     facts = [
+        ("differs", _label(run, row, storage)),
         ("script", row.script),
         ("started", terminal.since_text(row.created)),
         ("took", terminal.duration_text(row.duration_s)),
         ("attempts", attempts if attempts > 1 else None),
         ("tags", ", ".join(row.tags)),
         ("note", row.note),
-        ("from", _lineage(run, storage)),
+        ("from", _lineage(run)),
         ("files", f"{shown_path(run.folder)} ({terminal.size_text(row.nbytes)})"),
     ]
     terminal.show_facts(facts)
@@ -151,19 +152,31 @@ def _show_run(run: Run, storage: Storage) -> None:
     _show_checkpoints(run)
 
 
-def _lineage(run: Run, storage: Storage) -> str:
-    """The checkpoints that a run goes back to, the nearest first."""
+def _label(run: Run, row: RunRow, storage: Storage) -> str:
+    """What tells it from the other runs of its script."""
+    if run.folder.parent != storage.path:
+        return ""
+    siblings = RunTable(other for other in runs(storage=storage) if other.script == row.script)
+    return next((other.label for other in siblings if other.name == run.name), "")
+
+
+def _lineage(run: Run) -> str:
+    """The checkpoints that a run goes back to, the nearest first; of a run that was renamed since, its name now."""
     steps: list[str] = []
     seen = {run.name}
-    record = run.record()
-    while record is not None and record.parent is not None:
+    child: Run | None = run
+    while child is not None and (record := child.record()) is not None and record.parent is not None:
         parent = record.parent
-        at = f" (step {parent.step})" if parent.step is not None else ""
-        steps.append(f"{parent.reference}{at}")
-        if parent.run is None or parent.run in seen or not is_run_folder(storage.path / parent.run):
+        child = child.parent()
+        was, at, which = parent.reference.partition("@")
+        if child is not None and was == parent.run and was != child.name:
+            name = f"{child.name}{at}{which}, then called {was}"
+        else:
+            name = parent.reference
+        steps.append(f"{name} (step {parent.step})" if parent.step is not None else name)
+        if child is None or child.name in seen:
             break
-        seen.add(parent.run)
-        record = Run(storage.path / parent.run).record()
+        seen.add(child.name)
     return " ← ".join(steps)
 
 

@@ -123,6 +123,12 @@ def say_error(message: str) -> None:
     stderr().print(Text.assemble(("error: ", "bold red"), plain_lines(message)))
 
 
+def ask(question: str) -> bool:
+    """What a person at the terminal answers; no answer is no."""
+    stderr().print(Text(f"{question} [y/N] "), end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def show_json(value: object) -> None:
     """Print a result as JSON, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
@@ -145,6 +151,12 @@ def show_table(columns: Sequence[Column]) -> list[str]:
     else:
         kept = list(columns)
         _show_plain(kept)
+    return [column.title for column in columns if column not in kept]
+
+
+def without_room(columns: Sequence[Column]) -> list[str]:
+    """The titles of the columns for which this terminal has no room."""
+    kept = _fitting(columns, stdout().width)
     return [column.title for column in columns if column not in kept]
 
 

@@ -53,11 +53,17 @@ class Adapter(Protocol):
         document: Mapping[str, Any],
         training: Mapping[str, Any],
         first_settings: Mapping[str, Any],
+        others: Sequence[bytes | None] = (),
     ) -> dict[str, Any]:
         """Write a complete checkpoint file but for its index; what the index needs to know besides.
 
-        `first_settings` is what `settings` gave when the Saver was made.
+        `first_settings` is what `settings` gave when the Saver was made, `others` what `rank_state` gave on ranks
+        1, 2, …; None for one that is not known.
         """
+        ...
+
+    def rank_state(self, training: Mapping[str, Any]) -> bytes:
+        """What differs between the ranks of one training: random states and data position of this one."""
         ...
 
     def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:

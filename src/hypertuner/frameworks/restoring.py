@@ -164,7 +164,8 @@ def _record(
         loaded_at=records.now(),
         tensors=len(report.loaded),
         share=report.share,
-        run=about.get("name"),
+        # The file may record a former name of its run; run.json has the one it had when this run was made.
+        run=active.parent.parent.run if how != "resume" and active.parent is not None else about.get("name"),
         attempt=about.get("attempt"),
         step=about.get("step"),
         metrics_bytes=about.get("metrics_bytes"),

@@ -92,6 +92,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
         first=summary.first,
         lowest=summary.lowest,
         highest=summary.highest,
+        folder=str(run.folder),
     )
     return Facts(row, owner, started, summary.time, position if owner is not None else None)
 

@@ -7,18 +7,24 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hypertuner.errors import MissingExtraError
 from hypertuner.index.query import FACTS
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run as the table shows it.
+    """One run as the table shows it, and, in a notebook, as a picture of it.
 
     `metrics` holds the last logged values, `first` the first ones, `lowest` and `highest` the extremes over all steps,
     `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
-    of `config` that tells this run from the others of the table it was taken from.
+    of `config` that tells this run from the others of the table it was taken from. `label` is that in a
+    few words, without what only other scripts lack: 'lr=0.01 hidden=32'. `folder` is where it lies.
     """
 
     name: str
@@ -40,10 +46,55 @@ class RunRow:
     lowest: Mapping[str, Any] = field(default_factory=dict)
     highest: Mapping[str, Any] = field(default_factory=dict)
     differs: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    folder: str = ""
+
+    def history(self) -> list[dict[str, Any]]:
+        """What it logged, in order, as its folder says now: {"step", "time", and a value a metric}, one a record."""
+        from hypertuner.store import Run
+
+        logged = Run(Path(self.folder)).logged() if self.folder else iter(())
+        return [{"step": record.step, "time": record.time, **record.values} for record in logged]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """What it logged as a DataFrame: one row a record, `time` in UTC, one column a metric; the index is `step`."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("pandas", "pandas", "to_pandas()") from None
+        records = self.history()
+        names = list(dict.fromkeys(["step", "time", *(name for record in records for name in record)]))
+        frame = pandas.DataFrame.from_records(records, columns=names)
+        frame["time"] = pandas.to_datetime(frame["time"], unit="s", utc=True)
+        indexed: pandas.DataFrame = frame.set_index("step")
+        return indexed
+
+    def _repr_html_(self) -> str:
+        from hypertuner.index import portrait
+
+        return portrait.as_html(self)
 
     def values(self, now: float | None = None) -> Mapping[str, Any]:
         """What a query sees of this run, by the names of `hypertuner.index.query`; `now` is what `age` counts to."""
         return _Values(self, time.time() if now is None else now)
+
+
+_LABEL_KEYS = 4
+_LABEL_VALUE = 16
+
+
+def label_of(config: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """A few of these settings on one line; '' when it has none of them."""
+    # Short names first, more of them fit. A seed tells runs apart and says nothing: it comes last.
+    ordered = sorted(keys, key=lambda key: (key.endswith("seed"), len(key)))
+    told = [f"{key}={_short(config[key])}" for key in ordered if key in config]
+    shown = " ".join(told[:_LABEL_KEYS])
+    return f"{shown} …" if len(told) > _LABEL_KEYS else shown
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else text_of(value)
+    return text if len(text) <= _LABEL_VALUE else f"{text[: _LABEL_VALUE - 1]}…"
 
 
 _FACTS: dict[str, Callable[[RunRow, float], Any]] = {

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, overload
 from hypertuner.errors import MissingExtraError, QueryError, RunNotFoundError, did_you_mean
 from hypertuner.index import drawing
 from hypertuner.index.query import FACTS, OVER_STEPS, Query
-from hypertuner.index.row import FACT_COLUMNS, RunRow, as_json, config_column, keys_of, metric_column, text_of
+from hypertuner.index.row import (
+    FACT_COLUMNS,
+    RunRow,
+    as_json,
+    config_column,
+    keys_of,
+    label_of,
+    metric_column,
+    text_of,
+)
 from hypertuner.store.direction import direction
 
 if TYPE_CHECKING:
@@ -163,8 +172,22 @@ class RunTable(Sequence[RunRow]):
         rows, (keys, _) = self._rows, self._keys
         return tuple(key for key in keys if any(not _same(rows[0].config, row.config, key) for row in rows))
 
+    @cached_property
+    def _telling(self) -> tuple[str, ...]:
+        """The keys of which two runs have different values: runs of another script lack all keys of this one."""
+        return tuple(
+            key
+            for key in self._differing
+            if len({text_of(row.config[key]) for row in self._rows if key in row.config}) > 1
+        )
+
+    def telling(self) -> list[str]:
+        """Those of `differing` that are more than absent from runs of another script: two runs have two values."""
+        return list(self._telling)
+
     def _with_differs(self, row: RunRow) -> RunRow:
-        return replace(row, differs={key: row.config[key] for key in self._differing if key in row.config})
+        differs = {key: row.config[key] for key in self._differing if key in row.config}
+        return replace(row, differs=differs, label=label_of(row.config, self._telling))
 
     def _check_name(self, name: str) -> None:
         plain = name

@@ -42,6 +42,7 @@ def make_run(
     asked: Iterable[str] | None = None,
     storage: Storage | None = None,
     folder: Path | None = None,
+    processes: int = 1,
 ) -> Run:
     """A run that waits to be started, with the source as it is now.
 
@@ -52,6 +53,7 @@ def make_run(
         how: 'start from' takes the parent's weights, 'fork' its full state.
         asked: the keys of `config` that were set by hand; all of them when None.
         folder: the working folder of the script, the current one when None.
+        processes: how many train it together, started by torchrun.
 
     Raises: ConfigError when there is no such script; RunExistsError; what resolving the reference raises.
     """
@@ -72,6 +74,7 @@ def make_run(
         created=records.now(),
         parent=begins.parent if begins else None,
         asked=tuple(config if asked is None else asked),
+        processes=processes,
     )
     run = place.create(name, record, config, parent_file=begins.file if begins else None)
     capture.keep_source(script.absolute(), run.layout.source)

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings
+from hypertuner.queue import launch
 from hypertuner.queue.make import makes_args
 from hypertuner.store import Attempt, Run, capture, records
 from hypertuner.store.active import ATTEMPT_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE, RUN_VARIABLE
@@ -32,7 +32,7 @@ _INSISTS_AFTER = 3
 def command(run: Run, script: Path, arguments: Sequence[str]) -> list[str]:
     """The command that starts a run's script: a list, for no shell."""
     given = [] if makes_args(script) else [f"--{key}={_text(value)}" for key, value in run.config().items()]
-    return [sys.executable, str(script.absolute()), *given, *arguments]
+    return [*launch.interpreter(launch.processes_of(run)), str(script.absolute()), *given, *arguments]
 
 
 def _text(value: Any) -> str:
@@ -66,9 +66,12 @@ def run_in_foreground(
             cwd=folder,
             start_new_session=not shares_terminal,
         )
-        with process, _signals_passed_on(process, shares_terminal):
-            ended.append(process.wait())
-    return _exit_code(ended[0])
+        with process, _signals_passed_on(process, shares_terminal) as asked:
+            code = process.wait()
+            ended += [code, *asked]
+    if code != 0 and asked and launch.processes_of(run) > 1:
+        return 128 + asked[-1]  # torchrun makes a 1 of it
+    return _exit_code(code)
 
 
 def run_captured(
@@ -126,20 +129,26 @@ def _owns_terminal() -> bool:
 
 
 @contextlib.contextmanager
-def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) -> Iterator[None]:
-    """Wait through Ctrl-C; hand other signals to the script. A signal that was ignored (nohup) stays ignored."""
+def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) -> Iterator[list[int]]:
+    """Wait through Ctrl-C; hand other signals to the script. A signal that was ignored (nohup) stays ignored.
+
+    Gives the signals that came, in order.
+    """
     pressed: list[float] = []
+    asked: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
         pressed.append(time.monotonic())
         insists = len(pressed) >= _INSISTS_AFTER and pressed[-1] - pressed[-_INSISTS_AFTER] < _INSISTS_WITHIN_S
         with contextlib.suppress(ProcessLookupError):
             if insists:
-                process.kill()
+                launch.kill(process)
             elif not shares_terminal:
                 os.killpg(process.pid, number)  # as the terminal does: its workers too
 
@@ -149,7 +158,7 @@ def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) ->
     wanted = {number: handler for number, handler in wanted.items() if signal.getsignal(number) != signal.SIG_IGN}
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
-        yield
+        yield asked
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
@@ -157,7 +166,10 @@ def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) ->
 
 @contextlib.contextmanager
 def _conclusion(run: Run) -> Iterator[list[int]]:
-    """Write how the attempt ended where the script could not; the block appends the return code of the process."""
+    """Write how the attempt ended where the script could not.
+
+    The block appends the return code of the process, then the signals that somebody sent to stop it.
+    """
     attempts = len(run.attempts())
     started_at = records.now()
     ended: list[int] = []
@@ -165,10 +177,10 @@ def _conclusion(run: Run) -> Iterator[list[int]]:
         yield ended
     finally:
         if ended:
-            _conclude(run, ended[0], attempts, started_at)
+            _conclude(run, ended[0], attempts, started_at, ended[1:])
 
 
-def _conclude(run: Run, code: int, attempts_before: int, started_at: str) -> None:
+def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked: Sequence[int]) -> None:
     found = run.attempts()
     # The script claims its attempt at its first call of hypertuner: one that never came that far gets it here.
     attempt = found[-1] if len(found) > attempts_before else _claim(run, started_at)
@@ -176,8 +188,29 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str) -> Non
     # A script writes its own end as it exits, before Python has turned `raise SystemExit(3)`, or a crash of a library
     # that is taken down after it, into the code: only who waits for the process sees that.
     is_wrong = said is not None and said.state == "finished" and code != 0
+    better = launch.verdict(said, code, asked) if launch.processes_of(run) > 1 else None
+    is_wrong = is_wrong or (said is not None and better is not None)
     if said is not None and not is_wrong:
         return
+    state, reason = better or _read_code(run, attempt, code)
+    ended = records.Exit(
+        state=state,
+        code=code if code >= 0 else None,
+        signal=signal.Signals(-code).name if code < 0 else None,
+        reason=reason,
+        ended_at=records.now(),
+        traceback=said.traceback if said and better else None,
+        peak_memory_bytes=said.peak_memory_bytes if said else None,
+        lost_records=said.lost_records if said else 0,
+    )
+    if is_wrong:
+        files.replace(attempt.layout.exit, records.to_bytes(ended))
+    else:
+        run.end_attempt(attempt, ended)
+
+
+def _read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
+    """(state, reason) of an attempt, as far as the return code of its process tells."""
     record = run.record()
     state, reason = "finished", "the script ended"
     if code < 0:
@@ -191,19 +224,7 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str) -> Non
         state, reason = "failed", f"exit code {code}"
     elif record is not None and record.parent is not None and not attempt.layout.parent.exists():
         state, reason = "failed", f"parent never loaded: the script made no Saver for {record.parent.reference}"
-    ended = records.Exit(
-        state=state,
-        code=code if code >= 0 else None,
-        signal=signal.Signals(-code).name if code < 0 else None,
-        reason=reason,
-        ended_at=records.now(),
-        peak_memory_bytes=said.peak_memory_bytes if said else None,
-        lost_records=said.lost_records if said else 0,
-    )
-    if is_wrong:
-        files.replace(attempt.layout.exit, records.to_bytes(ended))
-    else:
-        run.end_attempt(attempt, ended)
+    return state, reason
 
 
 def _claim(run: Run, started_at: str) -> Attempt:

@@ -17,16 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import capture, exits, metrics, process, ranks, records
+from hypertuner.errors import CheckpointError, ConfigError, StorageError
+from hypertuner.store import board, capture, exits, metrics, process, ranks, records
 from hypertuner.store.run import Attempt, Run
-from hypertuner.store.said import say
+from hypertuner.store.said import say, say_once
 from hypertuner.store.storage import Storage
 
 RUN_VARIABLE = "HYPERTUNER_RUN"
 RESUME_VARIABLE = "HYPERTUNER_RESUME"
 ATTEMPT_VARIABLE = "HYPERTUNER_ATTEMPT"
 CONFIG_VARIABLE = "HYPERTUNER_CONFIG"
+
+FAILED = "failed"
+"""Under this word and its number a rank that does not write tells why it failed."""
+
+# How gloo and NCCL say it.
+_PEER_IS_GONE = ("closed by peer", "reset by peer", "remote process exited", "DistBackendError", "DistNetworkError")
+_SILENT_S = 10.0  # a rank that waits longer for rank 0 says so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +59,7 @@ class ActiveRun:
         writes: bool = True,
         restores: bool = True,
         resume: str | None = None,
+        number: int = 0,
     ) -> None:
         self.storage = storage
         self.run = run
@@ -83,12 +91,22 @@ class ActiveRun:
         self._flushes: list[Callable[[], None]] = []
         self._pid: int | None = None
         self._clock = time.time() - time.monotonic()
-        self.started_before = run is not None and (bool(run.attempts()) or run.is_old())
+        self._number = number  # which run of its process it is, counted the same on all ranks
+        self._asked: dict[str, int] = {}
+        self._told_in_group = False
+        # Rank 0 alone refuses a changed config: to another rank a run that rank 0 has just started looks the same.
+        self.started_before = run is not None and ranks.rank() == 0 and (bool(run.attempts()) or run.is_old())
 
     @property
     def writes(self) -> bool:
         """Whether this process writes: not a worker of the one that owns the attempt, nor one that imports the script
         again, no rank but 0, nothing under HYPERTUNER_MODE=off."""
+        if self._attempt is not None and ranks.rank() > 0:
+            say_once(
+                f"rank {ranks.rank()} logged or saved before its process group was there, and has made a run of its "
+                f"own, {self.name}.\n  Make Logger and Saver after torch.distributed.init_process_group().",
+                rank=None,
+            )
         return self._writes and not process.is_importing_main() and ranks.rank() == 0
 
     @property
@@ -102,15 +120,79 @@ class ActiveRun:
 
     @property
     def name(self) -> str | None:
-        """Its name; None until a new run is named at its first write."""
+        """Its name; None until a new run is named at its first write, by rank 0 for all."""
+        if self.run is None and self.is_follower:
+            self._follow(board.ask(self._run_key))
         return self.run.name if self.run is not None else self._name
 
     @property
     def folder(self) -> Path:
-        """Absolute path of its folder, which is made if it is not there yet."""
-        self.attempt()
+        """Absolute path of its folder, which is made if it is not there yet; other ranks wait until rank 0 made it.
+
+        Raises: ConfigError when rank 0 does not, or cannot be heard: on several machines without a process group.
+        """
+        if self.is_follower and self.run is None:
+            self._follow(self._of_rank_0(self._run_key, "begin the run (it does when it first logs or saves)"))
+        elif self._writes or self.run is None:
+            self.attempt()
         assert self.run is not None
         return self.run.folder
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether another rank of the same training writes for this one."""
+        return self._writes and ranks.rank() > 0
+
+    @property
+    def _run_key(self) -> str:
+        return f"{self._number}/run"
+
+    def key(self, word: str) -> str:
+        """Where the ranks of this attempt find a word of each other (`store.board`)."""
+        return f"{self._number}/{ranks.restarts()}/{word}"
+
+    def _follow(self, told: bytes | None) -> None:
+        if told is not None:
+            self.run = Run(Path(os.fsdecode(told)))
+
+    def _of_rank_0(self, key: str, what: str) -> bytes:
+        """The word of rank 0, waited for."""
+        if board.reaches_all():
+            patience = settings.RANKS_WAIT_S.get()
+            for last_s in (min(_SILENT_S, patience), patience - _SILENT_S):
+                if (word := board.wait([key], last_s).get(key)) is not None:
+                    return word
+                say(f"rank {ranks.rank()} waits for rank 0 to {what}", rank=None)
+            why = f"rank 0 did not {what} within {patience:.0f} s"
+        else:
+            why = "rank 0 runs on another machine, and cannot be heard before the process group is there"
+        raise ConfigError(
+            f"Rank {ranks.rank()} does not know what rank 0 does with this run: {why}.\n"
+            "  Make Args, Logger and Saver on every rank, after torch.distributed.init_process_group(); on several "
+            f"machines, also name the run for all: {RUN_VARIABLE}=my-run torchrun …"
+        )
+
+    def agree(self, what: str, doing: str, decide: Callable[[], str]) -> str:
+        """What rank 0 decided, the same on every rank: rank 0 does not wait, the others wait for its word.
+
+        `doing` says what rank 0 does there, for people. An error of `decide` is raised on every rank.
+        """
+        if ranks.world_size() == 1:
+            return decide()
+        count = self._asked[what] = self._asked.get(what, 0) + 1
+        key = self.key(f"{what}/{count}")
+        if self.is_follower:
+            word = os.fsdecode(self._of_rank_0(key, doing))
+            if word.startswith("!"):
+                raise CheckpointError(word[1:])
+            return word[1:]
+        try:
+            decided = decide()
+        except (CheckpointError, StorageError) as error:
+            board.tell(key, os.fsencode(f"!{error}"))
+            raise
+        board.tell(key, os.fsencode(f"={decided}"))
+        return decided
 
     @property
     def has_config(self) -> bool:
@@ -199,7 +281,15 @@ class ActiveRun:
         with self._lock:
             if self._attempt is None:
                 self._attempt = self._start()
+            self._tell_ranks()
             return self._attempt
+
+    def _tell_ranks(self) -> None:
+        """Let the other ranks know which run this is; once more when the process group comes after the first record."""
+        if self._told_in_group or ranks.world_size() == 1 or self.run is None:
+            return
+        self._told_in_group = ranks.process_group() is not None
+        board.tell(self._run_key, os.fsencode(self.run.folder))
 
     @property
     def has_started(self) -> bool:
@@ -238,7 +328,9 @@ class ActiveRun:
         for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
-        say(f"run {self.run.name} → {_shown(self.run.folder)}")
+        board.sweep()
+        again = f" (attempt {attempt.number}: torchrun started it again)" if ranks.restarts() else ""
+        say(f"run {self.run.name} → {_shown(self.run.folder)}{again}")
         return attempt
 
     def _create(self, script: Path | None) -> None:
@@ -249,6 +341,7 @@ class ActiveRun:
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
             asked=tuple(sorted(self.asked)),
+            processes=ranks.world_size() if ranks.is_one_node() else 1,
         )
         config = self._declared if self._declared is not None else (self._given or {})
         if self.run is not None and self.run.folder.exists():
@@ -295,8 +388,11 @@ class ActiveRun:
             self.flush()
             self.is_open = False
             if self._attempt is None:
+                self._tell_failure(state, reason)
                 return
             assert self.run is not None
+            if state != "finished" and ranks.world_size() > 1:
+                state, reason = self._with_others(state, reason)
             if state == "finished" and self.parent is not None and not self.parent_is_loaded:
                 state, reason = (
                     "failed",
@@ -328,6 +424,22 @@ class ActiveRun:
                 self.run.end_attempt(self._attempt, ended)
             except (OSError, StorageError) as error:
                 say(f"{self.run.name}: could not record how it ended: {error}")
+
+    def _tell_failure(self, state: str, reason: str) -> None:
+        """The run of a rank that does not write: rank 0 says in exit.json why it failed."""
+        if state == "failed" and self.is_follower:
+            board.tell(self.key(f"{FAILED}/{ranks.rank()}"), reason.encode(errors="replace"))
+
+    def _with_others(self, state: str, reason: str) -> tuple[str, str]:
+        """(state, reason) of rank 0's end, with what another rank told of its own.
+
+        What rank 0 sees is what came of that: torchrun stops it, or a connection is suddenly closed.
+        """
+        for other in range(1, ranks.world_size()):
+            if (told := board.ask_of_the_dead(self.key(f"{FAILED}/{other}"))) is not None:
+                return "failed", f"rank {other}: {told.decode(errors='replace')}"
+        is_lost = state == "failed" and any(words in reason for words in _PEER_IS_GONE)
+        return state, f"another rank was killed or lost: {reason}" if is_lost else reason
 
 
 # The attempts that run in this process, with its id (a forked child has a copy), the newest last.

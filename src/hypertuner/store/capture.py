@@ -245,7 +245,10 @@ def keep_source(start: Path, target: Path) -> None:
                 continue
             room -= size
             files.copy_into(path, draft / place)
-        files.move(draft, target)
+        with contextlib.suppress(FileExistsError):  # another attempt that began at the same moment was first
+            files.move(draft, target)
+            return
+        files.remove_folder(draft)
     except (OSError, StorageError):
         with contextlib.suppress(OSError):
             files.remove_folder(draft)

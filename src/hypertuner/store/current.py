@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ from typing import Any
 
 from hypertuner import settings
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import exits, layout, names, process, records
+from hypertuner.store import board, exits, layout, names, process, ranks, records
 from hypertuner.store.active import (
     CONFIG_VARIABLE,
     RESUME_VARIABLE,
@@ -38,6 +39,8 @@ _stack: contextvars.ContextVar[tuple[ActiveRun, ...]] = contextvars.ContextVar("
 _open_blocks: list[ActiveRun] = []
 _process_run: ActiveRun | None = None
 _process_lock = threading.Lock()
+_numbers = itertools.count(1)
+"""The processes of one training open the same blocks in the same order: their number tells which belong together."""
 
 
 def run() -> ActiveRun:
@@ -52,6 +55,8 @@ def run() -> ActiveRun:
     with _process_lock:
         if _process_run is None:
             _process_run = _resolve()
+            if ranks.rank() > 0:
+                exits.watch(_process_run)  # it writes nothing, but tells rank 0 when it fails
         return _process_run
 
 
@@ -88,6 +93,7 @@ def new_run(
         parent=parent,
         writes=not settings.is_off(),
         restores=not settings.is_off(),
+        number=next(_numbers),
     )
     token = _stack.set((*_stack.get(), active))
     _open_blocks.append(active)
@@ -164,8 +170,10 @@ def _resolve() -> ActiveRun:
             restores=writes,
             resume=os.environ.get(RESUME_VARIABLE) or None,
         )
+    before = board.ask_of_launch("0/run") if ranks.restarts() else None
     return ActiveRun(
         Storage(),
+        run=Run(Path(os.fsdecode(before))) if before is not None else None,
         given=given,
         given_from=f"{CONFIG_VARIABLE}={template}" if template else "",
         writes=writes,

@@ -37,6 +37,8 @@ _signal: str | None = None
 _first_frame: FrameType | None = None
 _is_script = False
 _installed = False
+_before_term: Any = signal.SIG_DFL
+"""The handler of SIGTERM that was there before ours."""
 
 
 def watch(active: Ending) -> None:
@@ -46,6 +48,7 @@ def watch(active: Ending) -> None:
     if not _installed:
         _installed = True
         _install()
+    _chain_sigterm()
     if process.is_worker():
         # multiprocessing leaves a forked worker without atexit; its own finalizers run in every one.
         from multiprocessing.util import Finalize
@@ -129,7 +132,6 @@ def _install() -> None:
     for name in ("exit", "quit"):
         if (quitter := getattr(builtins, name, None)) is not None:
             setattr(builtins, name, _Quitter(quitter))
-    _chain_sigterm()
 
 
 class _Quitter:
@@ -153,27 +155,44 @@ def _note_code(code: object) -> None:
 
 
 def _chain_sigterm() -> None:
+    global _before_term
     if threading.current_thread() is not threading.main_thread():
         return
     before = signal.getsignal(signal.SIGTERM)
-    if before is signal.SIG_IGN or before is None:
+    if before in (signal.SIG_IGN, None, _on_term):
         return
-
-    def on_term(number: int, frame: FrameType | None) -> None:
-        global _signal
-        if callable(before):
-            # Not the end yet: this is where scripts save a last checkpoint, or note that they should.
-            _signal = "SIGTERM"
-            before(number, frame)
-            return
-        for active in reversed(_watched):
-            active.end("stopped", "stopped by SIGTERM", code=None, signal="SIGTERM")
-        # Die of the signal itself, so that whoever waits for this process sees why it ended.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-
+    _before_term = before
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGTERM, on_term)
+        signal.signal(signal.SIGTERM, _on_term)
+
+
+def _on_term(number: int, frame: FrameType | None) -> None:
+    global _signal
+    if callable(_before_term):
+        # Not the end yet: this is where scripts save a last checkpoint, or note that they should.
+        _signal = "SIGTERM"
+        _before_term(number, frame)
+        return
+    for active in reversed(_watched):
+        active.end("stopped", "stopped by SIGTERM", code=None, signal="SIGTERM")
+    # Die of the signal itself, so that whoever waits for this process sees why it ended.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _unchain_sigterm() -> None:
+    """Give a forked child the handler that was there before ours.
+
+    A handler in Python runs late, or never while the process waits for a lock: `Pool.terminate` sends its workers
+    one SIGTERM each, and then waits for them for ever.
+    """
+    if signal.getsignal(signal.SIGTERM) is _on_term:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, _before_term)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unchain_sigterm)
 
 
 def _at_exit() -> None:

@@ -2,7 +2,7 @@
 
 storage/
   .gitignore                     `*`: weights do not slip into a commit
-  .trash/                        deleted runs, until they are cleaned away
+  .trash/<when>-<hex>/<run>/     deleted runs, until they are restored or cleaned away
   <run>/
     config.json                  the hyperparameters, flat; complete once the first attempt has started
     run.json                     script, arguments, working folder, created, parent
@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
+from datetime import datetime, timezone
 from pathlib import Path
 
 GITIGNORE = ".gitignore"
@@ -30,6 +32,8 @@ CONFIG = "config.json"
 WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
 """Folders of a run whose files never change once they have their name."""
 
+_TRASHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_TRASHED_AT = "%Y%m%dT%H%M%SZ"
 _CHECKPOINT = re.compile(r"step-([0-9]{8,18})(?:\.([0-9]{1,9}))?\.pt")
 
 
@@ -70,6 +74,20 @@ class RunLayout:
     def attempt(self, number: int) -> AttemptLayout:
         """Paths of attempt `number`, 1, 2, …"""
         return AttemptLayout(self.attempts / str(number))
+
+
+def trash_place() -> str:
+    """Name of a new folder in the trash, which says when it was made."""
+    return f"{datetime.now(timezone.utc).strftime(_TRASHED_AT)}-{uuid.uuid4().hex[:8]}"
+
+
+def trashed_at(name: str) -> float | None:
+    """When a folder of the trash was made, in seconds since 1970; None for one that we did not make."""
+    match = _TRASHED.fullmatch(name)
+    try:
+        return datetime.strptime(f"{match[1]}+0000", f"{_TRASHED_AT}%z").timestamp() if match else None
+    except ValueError:
+        return None
 
 
 def checkpoint_step(path: Path) -> tuple[int, int] | None:

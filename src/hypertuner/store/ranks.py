@@ -1,6 +1,8 @@
 """Which of several processes of one training this is: rank 0 writes, all restore.
 
-torchrun and its kin say so in the environment; a process group that was set up by hand is asked.
+The process group is asked once it is initialised; before that the environment, where torchrun, accelerate, DeepSpeed
+and plain launchers put RANK and WORLD_SIZE. A number that only Slurm or MPI knows does not count: `srun` starts
+programs that have nothing to do with each other as well, and each of those is a run whose weights are to be kept.
 """
 
 from __future__ import annotations
@@ -8,29 +10,53 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType
+from typing import Any
+
+_seen: tuple[int, int, int] | None = None
+"""(process id, rank, world size) by the last process group: a group that is destroyed makes nobody rank 0."""
 
 
 def rank() -> int:
     """This process's number among those that train together; 0 when it trains alone."""
-    group = _process_group()
-    if group is not None:
-        return int(group.get_rank())
-    text = os.environ.get("RANK", "")
-    return int(text) if text.isdecimal() else 0
+    return place()[0]
 
 
 def world_size() -> int:
     """How many processes train together; 1 when this one trains alone."""
-    group = _process_group()
-    if group is not None:
-        return int(group.get_world_size())
-    text = os.environ.get("WORLD_SIZE", "")
-    return int(text) if text.isdecimal() else 1
+    return place()[1]
 
 
-def _process_group() -> ModuleType | None:
+def place() -> tuple[int, int]:
+    """(rank, world size)."""
+    global _seen
+    if (distributed := process_group()) is not None:
+        _seen = (os.getpid(), int(distributed.get_rank()), int(distributed.get_world_size()))
+    if _seen is not None and _seen[0] == os.getpid():
+        return _seen[1], _seen[2]
+    number, size = _number("RANK"), _number("WORLD_SIZE")
+    return (number, size) if number is not None and size is not None and number < size else (0, 1)
+
+
+def is_one_node() -> bool:
+    """Whether the launcher says nothing of other machines."""
+    here = _number("LOCAL_WORLD_SIZE")
+    return here is None or here == _number("WORLD_SIZE")
+
+
+def restarts() -> int:
+    """How often torchrun has started these processes again after a failure."""
+    return _number("TORCHELASTIC_RESTART_COUNT") or 0
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else None
+
+
+def process_group() -> Any:
+    """`torch.distributed` when its process group is initialised, else None."""
     # By its name: a script that trains in several processes has imported it, and nobody else pays for it.
-    distributed = sys.modules.get("torch.distributed")
+    distributed: ModuleType | None = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return distributed
     return None

@@ -56,6 +56,10 @@ class RunRecord:
     study: str | None = None
     asked: tuple[str, ...] = ()
     """Keys of the config that were set by hand when it was made: what the script then never reads is said."""
+    adopted: Mapping[str, str] = field(default_factory=dict)
+    """Of a run made out of files that were there: their absolute paths, each with the xxh3-128 of what it held."""
+    processes: int = 1
+    """How many processes train it together, on one machine (torchrun)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Notes:
     starred: bool = False
     colour: str | None = None
     archived: bool = False
+    former: Mapping[str, str] = field(default_factory=dict)
+    """Names that the run had before, each with the time until which it had it: children know it by one of them."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.errors import ConfigError, CorruptFileError
-from hypertuner.store import layout, metrics, names, records, values
+from hypertuner.store import layout, lineage, metrics, records, values
 from hypertuner.store.process import ProcessIdentity
 
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
@@ -240,9 +240,10 @@ class Run:
             return None
         run = stretch.run
         if loaded.how == "fork":
-            if loaded.run is None or loaded.run == run.name or not names.is_name(loaded.run):
+            folder = lineage.folder_called(run.folder.parent, loaded.run or "", run.created())
+            if folder is None or folder == run.folder:
                 return None
-            run = Run(run.folder.parent / loaded.run)
+            run = Run(folder)
             # A run of that name that was made after the checkpoint is another one: its parent was deleted.
             if run.created() > (records.seconds(loaded.saved_at) or math.inf):
                 return None
@@ -282,6 +283,14 @@ class Run:
         except FileExistsError:
             return False
         return True
+
+    def parent(self) -> Run | None:
+        """The run it began from, also when that was renamed since; None when it began from none of this storage."""
+        record = self.record()
+        if record is None or record.parent is None or record.parent.run is None:
+            return None
+        folder = lineage.folder_called(self.folder.parent, record.parent.run, self.created())
+        return None if folder is None or folder == self.folder else Run(folder)
 
     def size_bytes(self) -> int:
         """Bytes of all its files on the disk; a file with two names counts once."""

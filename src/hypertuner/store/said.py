@@ -7,16 +7,20 @@ import functools
 import sys
 
 from hypertuner import settings
+from hypertuner.store import ranks
 
 
-def say(text: str) -> None:
-    """One line for people, on the error stream, unless HYPERTUNER_QUIET; never an error of its own."""
-    if not settings.QUIET.get() and sys.stderr is not None:
+def say(text: str, *, rank: int | None = 0) -> None:
+    """One line for people, on the error stream, unless HYPERTUNER_QUIET; never an error of its own.
+
+    Of several processes of one training only rank 0 says it; with `rank=None` every one does.
+    """
+    if not settings.QUIET.get() and sys.stderr is not None and (rank is None or ranks.rank() == rank):
         with contextlib.suppress(OSError, ValueError):
             print(f"hypertuner: {text}", file=sys.stderr, flush=True)
 
 
 @functools.lru_cache(maxsize=256)
-def say_once(text: str) -> None:
+def say_once(text: str, *, rank: int | None = 0) -> None:
     """`say`, the first time only."""
-    say(text)
+    say(text, rank=rank)

@@ -9,8 +9,9 @@ from typing import Any
 
 from hypertuner import files, settings
 from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, StorageError, did_you_mean
-from hypertuner.store import layout, names, records
+from hypertuner.store import layout, lineage, names, records
 from hypertuner.store.run import Run
+from hypertuner.store.trash import Trash
 
 
 class Storage:
@@ -78,7 +79,9 @@ class Storage:
             if run.exists():
                 return run
         known = [run.name for run in self.list()]
-        if not known:
+        if (now := lineage.renamed_to(self.path, str(name))) is not None:
+            hint = f" It is called {now!r} now."
+        elif not known:
             hint = " It holds no runs yet: a script that calls hypertuner makes the first."
         else:
             hint = did_you_mean(name, known) or f" It holds {len(known)}: `hypertuner ls` lists them."
@@ -93,13 +96,7 @@ class Storage:
 
     def delete(self, run: Run) -> Path:
         """Move a run into the storage's trash; where it is now."""
-        trash = self.path / layout.TRASH
-        files.make_folder(trash)
-        number = 0
-        while (target := trash / (f"{run.name}.{number}" if number else run.name)).exists():
-            number += 1
-        files.move(run.folder, target)
-        return target
+        return Trash(self.path).put(run)
 
     def folder_names(self) -> tuple[str, ...]:
         """What lies in it and may be a run, by name; () when there is no such folder."""

@@ -49,6 +49,7 @@ class TorchAdapter:
         document: Mapping[str, Any],
         training_parts: Mapping[str, Any],
         first_settings: Mapping[str, Any],
+        others: Sequence[bytes | None] = (),
     ) -> dict[str, Any]:
         """Write `document` with the model's state and object into `file`, by torch's own writer."""
         state = State(model)
@@ -61,7 +62,7 @@ class TorchAdapter:
             except objects.ObjectError as error:
                 problem = str(error)
                 self._say_weights_only(model, problem)
-        saved, odd = training.capture(training_parts, model, first_settings) if training_parts else ({}, {})
+        saved, odd = training.capture(training_parts, model, first_settings, others) if training_parts else ({}, {})
         placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
         whole: dict[str, Any] = {**document, **placed, "module": data}
         if not data:
@@ -84,6 +85,10 @@ class TorchAdapter:
             "device": _devices(model),
             "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
         }
+
+    def rank_state(self, training_parts: Mapping[str, Any]) -> bytes:
+        """Random states and data position of this rank, as safe loading accepts them."""
+        return training.rank_state(training_parts)
 
     def _say_weights_only(self, model: modules.Model, problem: str) -> None:
         kind = type(model).__name__
@@ -190,10 +195,11 @@ class TorchAdapter:
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
         report = self.fill(model, archive, strict=not fork, trusted=trusted)
         reshaped = {mismatch.name for mismatch in report.mismatched}
-        done, left = training.restore(training_parts, target, saved, odd, fork=fork, reshaped=reshaped)
+        own = training.of_rank(saved, ranks.rank())
+        done, left = training.restore(training_parts, target, own, odd, fork=fork, reshaped=reshaped)
 
         def randomness() -> list[str]:
-            return training.restore_randomness(saved, ranks.rank())
+            return training.restore_randomness(saved, *ranks.place())
 
         left += randomness()
         return Restored(report, tuple(done), tuple(left), randomness)
@@ -201,6 +207,8 @@ class TorchAdapter:
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""
         parent.watch()
+        if active.parent_is_loaded:
+            parent.say_loaded(active)
         if report is not None:
             target = modules.check_model(filled)
             names = set(report.loaded)

@@ -130,6 +130,8 @@ class Fork:
         optimizer = self._parts[name]
         numbers = [number for group in state["param_groups"] for number in group["params"]]
         saved_names = [parameter for group in self._saved["names"].get(name, []) for parameter in group]
+        if not any(saved_names):
+            return [f"{name}: the checkpoint does not tell which parameter its state belongs to, it starts anew"]
         by_name = {
             key: state["state"][number]
             for key, number in zip(saved_names, numbers, strict=True)

@@ -2,7 +2,7 @@
 
 Two things would train from scratch in silence: an optimizer step before the weights were put into the model, and
 something that overwrites them afterwards. Both are looked for at the first optimizer step, in the hook that torch
-calls before any optimizer's step.
+calls before any optimizer's step. A rank that finds one stops the others too: alone it would leave them waiting.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hypertuner.errors import CheckpointError
-from hypertuner.store import current
+from hypertuner.store import board, current, ranks
+from hypertuner.store.active import FAILED, ActiveRun
 
 _SAMPLES = 16
+_WORD = "begins"
+_PATIENCE_S = 10.0
 _hook: Any = None
 
 
@@ -53,22 +56,54 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 def _before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     active = current.run()
-    if active.begins_from is None or active.claims.get("parent checked") or not active.restores:
+    begins = active.begins_from
+    if begins is None or active.claims.get("parent checked") or not active.restores:
         return
+    if problem := _problem(active, begins):
+        board.tell(active.key(f"{_WORD}/{ranks.rank()}"), b"!" + problem.encode())
+        raise CheckpointError(problem)
+    if ranks.world_size() > 1:
+        say_loaded(active)
+        _check_others(active)
+    active.claims["parent checked"] = True
+    active.claims.pop("parent fingerprint", None)
+
+
+def _problem(active: ActiveRun, begins: str) -> str | None:
     if not active.parent_is_loaded:
-        raise CheckpointError(
-            f"This run {active.begins_from}, but its first optimizer step comes before any Saver took the "
-            "weights: it would train from scratch.\n"
-            "  Make the Saver before the training loop, right after the model: "
-            "saver = hypertuner.Saver(net)."
+        where = f" On rank {ranks.rank()}:" if ranks.world_size() > 1 else ""
+        on_all = ", on every rank (only rank 0 writes)" if ranks.world_size() > 1 else ""
+        return (
+            f"This run {begins}, but its first optimizer step comes before any Saver took the "
+            f"weights: it would train from scratch.\n {where} Make the Saver before the training loop, right after "
+            f"the model{on_all}: saver = hypertuner.Saver(net)."
         )
     fingerprint = active.claims.get("parent fingerprint")
     if isinstance(fingerprint, Fingerprint) and (changed := fingerprint.overwritten()):
-        raise CheckpointError(
-            f"This run {active.begins_from}, but its weights were overwritten before the first optimizer step: "
+        return (
+            f"This run {begins}, but its weights were overwritten before the first optimizer step: "
             f"{', '.join(changed[:4])}{f' and {len(changed) - 4} more' if len(changed) > 4 else ''}.\n"
             "  Something initialises or loads the model after the Saver is made: move that line above "
             "saver = hypertuner.Saver(net)."
         )
-    active.claims["parent checked"] = True
-    active.claims.pop("parent fingerprint", None)
+    return None
+
+
+def say_loaded(active: ActiveRun) -> None:
+    """Let the other ranks know that this one begins from the checkpoint."""
+    if ranks.world_size() > 1:
+        board.tell(active.key(f"{_WORD}/{ranks.rank()}"), b"loaded")
+
+
+def _check_others(active: ActiveRun) -> None:
+    """CheckpointError when another rank found that it begins from nothing; a rank that says nothing is passed over.
+
+    No barrier: in a training that shares gradients every rank has made its Saver, or found that it has none, by the
+    time of the first step; where ranks step apart, one does not wait long for the others.
+    """
+    keys = {active.key(f"{_WORD}/{rank}"): rank for rank in range(ranks.world_size()) if rank != ranks.rank()}
+    for key, word in board.wait(keys, _PATIENCE_S).items():
+        if word.startswith(b"!"):
+            # The launcher stops all when the first is gone: let the one that knows why say so.
+            board.wait([active.key(f"{FAILED}/{keys[key]}")], _PATIENCE_S)
+            raise CheckpointError(f"Rank {keys[key]} stopped this training: {word[1:].decode(errors='replace')}")

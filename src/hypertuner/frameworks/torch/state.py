@@ -33,6 +33,7 @@ class State:
         """id of a parameter or buffer of the model → its name in `values`."""
         if isinstance(model, dict) and not any(True for _ in parts_of(model)):
             self.values.update(model)
+            self.versions.update(versions_of(model))
             self.names.update((id(tensor), name) for name, tensor in model.items())
         for prefix, module in parts_of(model):
             self._add(prefix, module)

@@ -5,7 +5,10 @@ Two ways back. *Resume*: everything as it was. *Fork*: by the rules of `forking`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import io
+import random
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ import torch
 from hypertuner.errors import CheckpointError, MismatchError
 from hypertuner.frameworks.torch import forking, modules, randomness
 from hypertuner.frameworks.torch.state import is_plain
+from hypertuner.frameworks.torch.taken import TakenOver
 
 ORDER = ("optimizer", "scheduler", "scaler", "ema", "dataloader", "extra")
 """What a Saver may be given; the optimizer comes before the scheduler that sets its rates."""
@@ -24,16 +28,24 @@ def settings(parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def capture(
-    parts: Mapping[str, Any], model: modules.Model, first: Mapping[str, Any]
+    parts: Mapping[str, Any], model: modules.Model, first: Mapping[str, Any], others: Sequence[bytes | None] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(training state that safe loading accepts, parts of it that it refuses); `first` is what `settings` gave."""
+    """(training state that safe loading accepts, parts of it that it refuses).
+
+    `first` is what `settings` gave; `others` what `rank_state` gave on ranks 1, 2, …: None for one that is not known,
+    whose place stays empty.
+    """
     names = _parameter_names(model)
-    ranks = [{"random": randomness.capture()}]
+    ranks = [{"random": randomness.capture()}, *({} if state is None else _rank_state(state) for state in others)]
     saved: dict[str, Any] = {"kinds": {}, "names": {}, "settings": dict(first), "ranks": ranks}
     odd: dict[str, Any] = {}
     for name, part in _named(parts):
         state = _state_of(name, part)
         saved["kinds"][name] = type(part).__name__
+        if isinstance(part, TakenOver):
+            saved["kinds"][name] = part.kind
+            saved["names"][name] = part.names
+            saved["ranks"] = []  # this process's random states are not that training's
         if isinstance(part, torch.optim.Optimizer):
             saved["names"][name] = forking.names_in(part, names)
         if is_plain(state):
@@ -41,6 +53,26 @@ def capture(
         else:
             odd[name] = state
     return saved, odd
+
+
+def rank_state(parts: Mapping[str, Any]) -> bytes:
+    """Random states and data position of this rank, as bytes that safe loading accepts."""
+    loaders = {name: _state_of(name, part) for name, part in _named(parts) if name.startswith("dataloader")}
+    state = {"random": randomness.capture(), "loaders": {name: own for name, own in loaders.items() if is_plain(own)}}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _rank_state(state: bytes) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
+    return loaded
+
+
+def of_rank(saved: Mapping[str, Any], rank: int) -> Mapping[str, Any]:
+    """The training state as this rank restores it: with its own data position, where the checkpoint has it."""
+    ranks = saved.get("ranks") or []
+    return {**saved, **(ranks[rank].get("loaders", {}) if rank < len(ranks) else {})}
 
 
 def restore(
@@ -82,8 +114,9 @@ def restore(
         try:
             if rules is None or name in alike:
                 _load(name, part, state)
-            elif saved["kinds"].get(name) != type(part).__name__ and name.partition(".")[0] != "extra":
-                left.append(f"{name}: its state is that of {saved['kinds'].get(name)}, this is {type(part).__name__}")
+            elif not _is_kind(part, saved["kinds"].get(name)) and name.partition(".")[0] != "extra":
+                kind = saved["kinds"].get(name) or "another kind"
+                left.append(f"{name}: its state is that of {kind}, this is {type(part).__name__}")
                 continue
             else:
                 left += _fork(rules, name, part, state)
@@ -112,16 +145,40 @@ def _fork(rules: forking.Fork, name: str, part: Any, state: Any) -> list[str]:
     return []
 
 
-def restore_randomness(saved: Mapping[str, Any], rank: int) -> list[str]:
-    """Set the random states of this rank; what is not exact, in words."""
+def restore_randomness(saved: Mapping[str, Any], rank: int, world_size: int = 1) -> list[str]:
+    """Set the random states of this rank; what is not exact on any rank, in words."""
     ranks = saved.get("ranks") or []
-    if rank < len(ranks) and ranks[rank]:
-        return randomness.restore(ranks[rank]["random"])
     if not ranks:
         return ["random state: the checkpoint has none"]
-    notes = randomness.restore(ranks[0]["random"])
-    torch.manual_seed(torch.initial_seed() + 1 + rank)
-    return [*notes, f"random state of rank {rank}: the checkpoint has none, seeded anew"]
+    if rank < len(ranks) and ranks[rank]:
+        notes = randomness.restore(ranks[rank]["random"])
+    else:
+        notes = randomness.restore(ranks[0]["random"])
+        # Not the same draws as rank 0: dropout and augmentation of two ranks would be copies of each other.
+        seed = torch.initial_seed() + rank
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if "numpy" in sys.modules:
+            sys.modules["numpy"].random.seed(seed % 2**32)
+    if len(ranks) != world_size:
+        notes.append(
+            f"the split of the data: {_processes(len(ranks))} saved it, {world_size} go on, so that from here on "
+            "the numbers are not those of a training that was never interrupted"
+        )
+    if unknown := [number for number in range(world_size) if number >= len(ranks) or not ranks[number]]:
+        numbers = f"rank{'s' if len(unknown) > 1 else ''} {', '.join(map(str, unknown))}"
+        why = "" if len(ranks) < world_size else " (save() was not called there)"
+        notes.append(f"random state of {numbers}{why}: seeded anew, data position as rank 0's")
+    return notes
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _is_kind(part: Any, kind: str | None) -> bool:
+    """Whether a part is of the saved kind; of one that another program saved, 'Adam or AdamW' may be all it tells."""
+    return type(part).__name__ in (kind or "").split(" or ")
 
 
 def _named(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
