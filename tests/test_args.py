@@ -772,6 +772,7 @@ class _Declared:
     def __init__(self, given, started_before=False):
         self.given = given
         self.started_before = started_before
+        self.asked = set()
         self.effective = None
 
     def declare(self, args, effective):

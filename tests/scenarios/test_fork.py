@@ -200,6 +200,23 @@ def test_plateau_with_other_settings_keeps_its_counters_and_reduced_rate(storage
     assert (s.best, s.num_bad_epochs) == (saved["scheduler"]["best"], saved["scheduler"]["num_bad_epochs"])
 
 
+@pytest.mark.parametrize("name", ["ExponentialLR", "ReduceLROnPlateau"])
+def test_a_scheduler_without_its_optimizer_has_the_right_rate_or_is_refused(storage, name):
+    with hypertuner.new_run("parent", lr=0.1):
+        o = sgd(net := build(), 0.1)
+        s = SCHEDULERS[name](o, 0.1)
+        train(net, o, s, 3, hypertuner.Saver(net, scheduler=s))
+    with hypertuner.new_run(parent="parent@last", how="fork", lr=0.1):
+        fresh = sgd(net := build(), 0.1)
+        s = SCHEDULERS[name](fresh, 0.1)
+        if name == "ReduceLROnPlateau":
+            with pytest.raises(hypertuner.CheckpointError, match="without its optimizer"):
+                hypertuner.Saver(net, scheduler=s)
+        else:
+            hypertuner.Saver(net, scheduler=s)
+            assert fresh.param_groups[0]["lr"] == o.param_groups[0]["lr"]
+
+
 def test_one_cycle_beyond_its_total_is_refused_with_advice(storage):
     parent_of("", sgd, SCHEDULERS["OneCycleLR"])
     refused(lambda o, lr: S.OneCycleLR(o, lr, total_steps=3), "the parent was at step 4")

@@ -268,6 +268,13 @@ def test_like_takes_over_script_config_and_arguments_with_changes(run_script, cl
     third = cli("run", "train.py", "--like", "first", "--from", "first@last", "--name", "third", "epochs=1")
     assert Run(storage / "third").config() == {"lr": 0.3, "hidden": 7, "epochs": 1}
     assert "kept 4 of 4 tensors" in third.stderr
+    # Of a run without a script, such as a notebook's, the config.
+    record = storage / "first/run.json"
+    record.chmod(0o644)
+    record.write_text(json.dumps({**json.loads(record.read_text()), "script": None, "arguments": []}))
+    cli("run", "train.py", "--like", "first", "--name", "fourth", "epochs=1")
+    assert Run(storage / "fourth").config() == {"lr": 0.3, "hidden": 7, "epochs": 1}
+    assert "no script to start" in cli("run", "--like", "first", code=1).stderr
 
 
 def test_a_script_without_args_gets_the_changed_option_once(run_script, cli, storage, tmp_path):

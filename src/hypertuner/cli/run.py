@@ -48,24 +48,24 @@ def run(
     """Make a run and run it; the script's exit code, and 1 for a run that failed although the script ended well."""
     model = _likened(script, wanted, storage)
     folder: Path | None = None
-    likened: list[str] = []
-    if model is not None:
+    likened: Sequence[str] = ()
+    if model is not None and script is None:
         order = make.order_of(model, arguments=after_dashes)
-        if script is None:
-            script, folder = order.script, order.folder
-        likened = [] if after_dashes else list(order.arguments)
+        script, folder = order.script, order.folder
+    if model is not None and not after_dashes:
+        likened = make.arguments_of(model)
     if script is None:
         raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
     make.check_script(script)
     processes = _processes(wanted, model)
     asked, arguments = given.read(words, makes_args=make.makes_args(script))
-    if wanted.or_resume and (there := _existing(wanted, storage)) is not None:
-        return _again(there, asked, [*arguments, *after_dashes], script, folder, force=wanted.force)
     config = asked
     if model is not None:
         config = make.config_like(model, asked)
         likened = make.without_settings(likened, {**config, **model.config()})
     arguments = [*likened, *arguments, *after_dashes]
+    if wanted.or_resume and (there := _existing(wanted, storage)) is not None:
+        return _again(there, asked, arguments, script, folder, force=wanted.force)
     made = make.make_run(
         script,
         config,

@@ -97,8 +97,6 @@ def _relative(path: Path, folder: Path) -> str:
 def order_of(run: Run, *, folder: Path | None = None, arguments: Sequence[str] = ()) -> Order:
     """How `run` is started again: its script, arguments and working folder, or those given in their place.
 
-    `--config=…` of the first start is left out: the run has its config.
-
     Raises: ConfigError when the script is not known or not there, or an argument was a secret, which is not kept.
     """
     record = run.record()
@@ -114,15 +112,24 @@ def order_of(run: Run, *, folder: Path | None = None, arguments: Sequence[str] =
             f"{run.layout.source}.",
             path=script,
         )
-    if not arguments:
-        _, kept = current.own_arguments(list(record.arguments), where)
-        if hidden := [argument for argument in kept if capture.HIDDEN in argument]:
-            raise ConfigError(
-                f"Run {run.name!r} was started with a secret, which is not kept: {' '.join(hidden)}.\n"
-                f"  Give its arguments again after --: -- {' '.join(kept)}"
-            )
-        arguments = kept
-    return Order(script, tuple(arguments), where)
+    return Order(script, tuple(arguments or arguments_of(run, where)), where)
+
+
+def arguments_of(run: Run, folder: Path | None = None) -> tuple[str, ...]:
+    """The arguments that the script of `run` was started with, but for a `--config=…` of ours: the run has its config.
+
+    Raises: ConfigError when one of them was a secret, which is not kept.
+    """
+    record = run.record()
+    if record is None:
+        return ()
+    _, kept = current.own_arguments(list(record.arguments), folder or Path(record.folder))
+    if hidden := [argument for argument in kept if capture.HIDDEN in argument]:
+        raise ConfigError(
+            f"Run {run.name!r} was started with a secret, which is not kept: {' '.join(hidden)}.\n"
+            f"  Give its arguments again after --: -- {' '.join(kept)}"
+        )
+    return tuple(kept)
 
 
 def config_like(run: Run, changes: Mapping[str, Any]) -> dict[str, Any]:

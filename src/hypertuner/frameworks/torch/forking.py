@@ -94,8 +94,10 @@ class Fork:
     def is_set_up_alike(self, name: str) -> bool:
         """Whether an optimizer and its schedulers, or the one that `name` schedules, are set up as the parent's."""
         optimizer = self._optimizer_of(name)
-        if optimizer is None:
-            return self._is_alike(name)
+        if (
+            optimizer is None
+        ):  # a scheduler of torch sets the rates of an optimizer: with its state alone they are wrong
+            return self._is_alike(name) and not isinstance(self._parts[name], lr_scheduler.LRScheduler)
         return (
             {key for key in self._saved["kinds"] if is_scheduler(key)} == set(filter(is_scheduler, self._parts))
             and self._saved["names"].get(optimizer) == names_in(self._parts[optimizer], self._names)
@@ -201,7 +203,12 @@ class Fork:
 
     def _plateau(self, name: str, scheduler: lr_scheduler.ReduceLROnPlateau, state: Mapping[str, Any]) -> None:
         """Its own settings, the parent's counters and reduced rates; only if the rates began alike."""
-        key = self._optimizer_of(name) or ""
+        key = self._optimizer_of(name)
+        if key is None:
+            raise CheckpointError(
+                "Cannot fork with ReduceLROnPlateau without its optimizer, which has the reduced rates.\n"
+                f"  Give the Saver both: Saver(model, optimizer=…, scheduler=…). {_INSTEAD}"
+            )
         saved_groups = self._states.get(key, {}).get("param_groups", [])
         first = self._saved.get("settings", {}).get(key, [])
         saved_names = self._saved["names"].get(key, [])
