@@ -21,9 +21,10 @@ from hypertuner import files, settings
 from hypertuner.queue import launch
 from hypertuner.queue.make import makes_args
 from hypertuner.store import Attempt, Run, capture, records
-from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE, RUN_VARIABLE
+from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
 from hypertuner.store.process import ProcessIdentity
+from hypertuner.store.together import RUN_VARIABLE
 
 # Ctrl-C is the script's to answer. Whoever presses it three times within this many seconds wants it gone.
 _INSISTS_WITHIN_S = 2.0

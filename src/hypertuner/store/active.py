@@ -112,8 +112,8 @@ class ActiveRun:
     @property
     def name(self) -> str | None:
         """Its name; None until a new run is named at its first write, by rank 0 for all."""
-        if self.run is None and self.is_follower:
-            self._follow(board.ask(self._run_key))
+        if self.run is None and self.is_follower and (folder := self.together.folder_if_told()) is not None:
+            self.run = Run(folder)
         return self.run.name if self.run is not None else self._name
 
     @property

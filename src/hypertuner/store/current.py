@@ -27,13 +27,13 @@ from hypertuner.store import board, exits, layout, names, process, ranks, record
 from hypertuner.store.active import (
     CONFIG_VARIABLE,
     RESUME_VARIABLE,
-    RUN_VARIABLE,
     ActiveRun,
     PendingParent,
 )
 from hypertuner.store.ownership import attempt_of_parent
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.storage import Storage
+from hypertuner.store.together import RUN_VARIABLE
 
 _stack: contextvars.ContextVar[tuple[ActiveRun, ...]] = contextvars.ContextVar("hypertuner_runs", default=())
 _open_blocks: list[ActiveRun] = []

@@ -47,6 +47,11 @@ class Together:
         self._told_in_group = ranks.process_group() is not None
         board.tell(self._folder_key, os.fsencode(folder))
 
+    def folder_if_told(self) -> Path | None:
+        """The folder of the run that rank 0 began, if it did by now."""
+        told = board.ask(self._folder_key)
+        return Path(os.fsdecode(told)) if told is not None else None
+
     def ask_folder(self) -> Path:
         """The folder of the run that rank 0 began; waits until it did. ConfigError when it does not."""
         return Path(
