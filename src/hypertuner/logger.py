@@ -36,10 +36,11 @@ class Logger:
         """Append one record to the run's metrics.
 
         Args:
-            values: names to numbers, bools, text, zero-dimensional tensors, nested mappings (flattened to
+            values: Names to numbers, bools, text, zero-dimensional tensors, nested mappings (flattened to
                 'train/loss'), `hypertuner.Image`, `Text` or `Histogram`.
-            step: whole number ≥ 0; None counts up by one. A float is kept as the time, as in 1.0.4.
-            logs, framenum: what 1.0.4 called values and step.
+            step: Whole number ≥ 0; None counts up by one. A float is kept as the time, as in 1.0.4.
+            logs: What 1.0.4 called values.
+            framenum: What 1.0.4 called step.
 
         A CUDA tensor is read later, without stalling the GPU: its record is written by the next `log` or
         `save`, or at exit. NaN and infinity are kept. Never raises.
