@@ -246,16 +246,19 @@ class Appender:
         """Write `record`, a line, at the end. StorageFullError, when nothing or a part was written for want of room."""
         if self._is_torn:
             record = b"\n" + record
-        with refusal_named(self.path):
+        try:
             if fault_plan is not None:
                 _do("append", self.path)
             written = os.write(self._descriptor, record)
             self.size += written
-            if written < len(record):
-                # Half a line is on the disk: the next record must not continue it.
-                self._is_torn = True
+            # Half a line is on the disk: the next record must not continue it.
+            self._is_torn = written < len(record)
+            if self._is_torn:
                 raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
-            self._is_torn = False
+        except OSError as error:
+            # Entered only when something is wrong: a `with` costs more than the write.
+            with refusal_named(self.path):
+                raise error
 
     def sync(self) -> None:
         """Return when all that was appended survives a power cut."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from hypertuner.errors import HypertunerError
 from hypertuner.frameworks import scalars
@@ -62,6 +62,9 @@ def lose(active: ActiveRun, error: Exception) -> None:
         say(f"a record could not be logged: {what}\n  Training goes on; the number of lost records is kept.")
 
 
+_LARGEST = 2**53
+
+
 class _BadValue(Exception):
     """A value that no metric can be."""
 
@@ -83,9 +86,14 @@ class Journal:
         if not isinstance(values, Mapping):
             raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")
         with self._lock:
-            number, time = self._step(step)
+            number, time = (step, None) if self._is_next(step) else self._step(step)
+            self._next_step = number + 1
+            if self._waiting:
+                self._flush()
+            if _is_plain(values):
+                self._active.log(number, dict(values), time)
+                return
             record = dict(self._flat(values))
-            self._flush()
             if any(scalars.is_pending(value) for value in record.values()):
                 self._waiting.append((number, time, record))
             else:
@@ -113,6 +121,9 @@ class Journal:
                 self._leave_out(name, f"{name!r} could not be written: {error}; left out.")
         self._active.log(step, record, time)
 
+    def _is_next(self, step: object) -> TypeGuard[int]:
+        return isinstance(step, int) and not isinstance(step, bool) and step >= self._next_step
+
     def _step(self, step: float | None) -> tuple[int, float | None]:
         time = None
         if step is None:
@@ -134,7 +145,6 @@ class Journal:
                 f"the step went back from {self._next_step - 1} to {number}: your loop restarts at {number}. "
                 "All records are kept.",
             )
-        self._next_step = number + 1
         return number, time
 
     def _flat(self, values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -161,6 +171,17 @@ class Journal:
         if key not in self._said:
             self._said.add(key)
             say(text)
+
+
+def _is_plain(values: Mapping[str, Any]) -> bool:
+    """Whether a record can be written as it is, which most can: numbers that JSON spells, under plain names."""
+    for name, value in values.items():
+        kind = type(value)
+        if not (kind is float or kind is bool or (kind is int and -_LARGEST <= value <= _LARGEST)):
+            return False
+        if type(name) is not str or not name.isascii():
+            return False
+    return type(values) is dict
 
 
 def journal_of(active: ActiveRun) -> Journal:

@@ -7,6 +7,8 @@ import importlib.resources
 import importlib.util
 import os
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,13 +103,22 @@ def _tell(best: _Outcome, seventh: _Outcome, rate: float) -> None:
     terminal.show_line(f"  model: {seventh.run.layout.model}  (weights and config in one file)", "dim")
 
 
+def _on_path() -> str:
+    """What makes `hypertuner` a command that can be typed, where the environment it is in is not activated."""
+    here = Path(sys.executable).parent
+    found = shutil.which("hypertuner")
+    if found is not None and Path(found).parent == here:
+        return ""
+    return f"export PATH={shlex.quote(str(here))}:$PATH; "
+
+
 def next_commands(folder: Path, seventh: _Outcome) -> list[str]:
     """Commands that work when they are pasted where the demo was started."""
     name = seventh.run.name
     # Where the user has named a storage of their own, the commands must say which one they mean.
     place = " --storage storage" if os.environ.get(settings.STORAGE.variable) else ""
     return [
-        f"cd {shlex.quote(str(folder))}",
+        f"{_on_path()}cd {shlex.quote(str(folder))}",
         f"hypertuner ls '{_METRIC} > 0.95' --sort {_METRIC}{place}",
         f"hypertuner show {name}{place}",
         f"hypertuner run {_SCRIPT} --from {name}@best learning_rate=0.0001 epochs=3{place}",

@@ -92,13 +92,14 @@ class ActiveRun:
     def writes(self) -> bool:
         """Whether this process writes: not a worker of the one that owns the attempt, nor one that imports the script
         again, no rank but 0, nothing under HYPERTUNER_MODE=off."""
-        if self._attempt is not None and ranks.rank() > 0:
+        rank = ranks.rank()
+        if rank > 0 and self._attempt is not None:
             say_once(
-                f"rank {ranks.rank()} logged or saved before its process group was there, and has made a run of its "
-                f"own, {self.name}.\n  Make Logger and Saver after torch.distributed.init_process_group().",
+                f"rank {rank} logged or saved before its process group was there, and has made a run of its own, "
+                f"{self.name}.\n  Make Logger and Saver after torch.distributed.init_process_group().",
                 rank=None,
             )
-        return self._writes and not process.is_importing_main() and ranks.rank() == 0
+        return rank == 0 and self._writes and not process.is_importing_main()
 
     @property
     def restores(self) -> bool:

@@ -41,13 +41,10 @@ class Record:
 def encode(step: int, time: float, values: dict[str, Any]) -> bytes:
     """One line of metrics.jsonl. Values are numbers, bools, text, or plain JSON that describes media."""
     record: dict[str, Any] = {"step": step, "time": time, "values": values}
-    nonfinite = {name: repr(value) for name, value in values.items() if value != value or value in _INFINITE}
-    if nonfinite:
-        record["nonfinite"] = nonfinite
+    for name, value in values.items():
+        if type(value) is float and not math.isfinite(value):
+            record.setdefault("nonfinite", {})[name] = repr(value)
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-
-
-_INFINITE = (math.inf, -math.inf)
 
 
 def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:

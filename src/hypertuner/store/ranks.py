@@ -33,8 +33,10 @@ def place() -> tuple[int, int]:
         _seen = (os.getpid(), int(distributed.get_rank()), int(distributed.get_world_size()))
     if _seen is not None and _seen[0] == os.getpid():
         return _seen[1], _seen[2]
-    number, size = _number("RANK"), _number("WORLD_SIZE")
-    return (number, size) if number is not None and size is not None and number < size else (0, 1)
+    if (number := _number("RANK")) is None:  # asked at every record: one look is enough for who trains alone
+        return 0, 1
+    size = _number("WORLD_SIZE")
+    return (number, size) if size is not None and number < size else (0, 1)
 
 
 def is_one_node() -> bool:
