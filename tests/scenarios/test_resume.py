@@ -225,3 +225,30 @@ def test_a_loop_that_starts_at_0_again_is_told_so(run_script):
     run_script(script, env={"HYPERTUNER_RUN": "r"})
     done = run_script(script, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_RESUME": "last"})
     assert "your loop restarts at 0" in done.stderr
+
+
+def test_asking_where_the_loop_began_while_it_runs_does_not_set_the_random_states_back(run_script):
+    done = run_script(
+        """
+        import torch, hypertuner
+        net = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        with hypertuner.new_run("r"):
+            hypertuner.Saver(net, optimizer=optimizer).save(step=0, epoch=0)
+        with hypertuner.new_run("r", resume=True):
+            saver = hypertuner.Saver(net, optimizer=optimizer)
+            torch.rand(3)
+            print("starts at", saver.next_epoch)
+            torch.rand(3)
+            first = None
+            for epoch in range(saver.next_epoch, 4):
+                drawn = torch.rand(1).item()
+                assert drawn != first, "the random states of the checkpoint, once more"
+                first = drawn if first is None else first
+                net(torch.ones(1, 2)).sum().backward()
+                optimizer.step()
+                if epoch > saver.next_epoch:
+                    print("not the first epoch any more")
+        """
+    )
+    assert done.stdout.splitlines() == ["starts at 1", *["not the first epoch any more"] * 2]

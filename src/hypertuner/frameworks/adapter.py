@@ -27,7 +27,7 @@ class Restored:
     left: tuple[str, ...]
     """What was not restored, or not exactly, each with its reason."""
     randomness: Callable[[], object]
-    """Sets the random states once more, for a loop that begins later."""
+    """Sets the random states once more, for a loop that begins later; nothing once an optimizer has stepped."""
 
 
 class Adapter(Protocol):

@@ -202,7 +202,7 @@ class TorchAdapter:
             return training.restore_randomness(saved, *ranks.place())
 
         left += randomness()
-        return Restored(report, tuple(done), tuple(left), randomness)
+        return Restored(report, tuple(done), tuple(left), parent.until_first_step(randomness))
 
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""

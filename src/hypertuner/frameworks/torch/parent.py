@@ -7,7 +7,7 @@ calls before any optimizer's step. A rank that finds one stops the others too: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,6 +29,24 @@ def watch() -> None:
     global _hook
     if _hook is None:
         _hook = register_optimizer_step_pre_hook(_before_step)
+
+
+def until_first_step(act: Callable[[], object]) -> Callable[[], None]:
+    """`act` for as long as no optimizer has stepped from now on; afterwards a call does nothing."""
+    stepped = False
+
+    def before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal stepped
+        stepped = True
+        handle.remove()
+
+    handle = register_optimizer_step_pre_hook(before_step)
+
+    def until_then() -> None:
+        if not stepped:
+            act()
+
+    return until_then
 
 
 class Fingerprint:
