@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -149,6 +148,7 @@ def test_every_piece_of_python_is_python(page):
 def leaves() -> Iterator[tuple[str, list[str]]]:
     """Every command, with its options."""
     import typer.main
+
     from hypertuner.cli.app import app
 
     for name, command in typer.main.get_command(app).commands.items():
