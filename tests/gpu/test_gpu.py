@@ -1,0 +1,168 @@
+"""What only a CUDA device can show; without one every test here is skipped, and says so.
+
+Scripts run in processes of their own, as everywhere: what a CUDA context leaves behind ends with them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+
+def test_logging_a_cuda_tensor_does_not_wait_for_the_gpu(run_script, storage):
+    script = """
+    import torch, hypertuner
+    logger = hypertuner.Logger()
+    x = torch.randn(4096, 4096, device="cuda")
+    (x @ x).sum().item()
+    logger.log({"loss": 0.0}, 0)
+    torch.cuda.synchronize()
+
+    def work():
+        y = x
+        for _ in range(200):
+            y = (y @ x) * 1e-3
+        return y.square().mean()
+
+    torch.cuda.set_sync_debug_mode("error")  # anything that waits for the GPU raises, and log() would lose the record
+    loss = work()
+    logger.log({"loss": loss, "two": {"halves": loss / 2}}, 1)
+    torch.cuda.set_sync_debug_mode("default")
+    loss.add_(1.0)  # what was logged is what it was then
+    logger.log({"loss": 2.0}, 2)
+    """
+    done = run_script(script, env={"HYPERTUNER_RUN": "r"})
+    assert "could not be logged" not in done.stderr
+    records = [json.loads(line) for line in (storage / "r/attempts/1/metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [0, 1, 2]
+    assert records[1]["values"].keys() == {"loss", "two/halves"}
+
+
+def test_what_was_logged_from_the_gpu_is_written_at_the_end(run_script, storage):
+    script = """
+    import torch, hypertuner
+    logger = hypertuner.Logger()
+    for step in range(3):
+        logger.log({"loss": torch.full((), step / 4, device="cuda")}, step)
+    """
+    run_script(script, env={"HYPERTUNER_RUN": "r"})
+    lines = (storage / "r/attempts/1/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["values"]["loss"] for line in lines] == [0.0, 0.25, 0.5]
+
+
+def test_a_model_saved_on_the_gpu_opens_where_there_is_none(run_script, storage):
+    run_script(
+        """
+        import torch, hypertuner
+        net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8)).cuda()
+        optimizer = torch.optim.AdamW(net.parameters())
+        scaler = torch.amp.GradScaler("cuda")
+        for _ in range(2):
+            with torch.autocast("cuda"):
+                loss = net(torch.randn(16, 4, device="cuda")).square().mean()
+            scaler.scale(loss).backward(); scaler.step(optimizer); scaler.update(); optimizer.zero_grad()
+        saver = hypertuner.Saver(net, optimizer=optimizer, scaler=scaler)
+        saver.save(epoch=0)
+        print(net[0].weight.sum().item().hex())
+        """,
+        env={"HYPERTUNER_RUN": "r"},
+    )
+    done = run_script(
+        """
+        import torch, hypertuner
+        assert not torch.cuda.is_available()
+        whole = torch.load("storage/r/model.pt")
+        assert {value.device.type for value in whole["state_dict"].values()} == {"cpu"}
+        net = hypertuner.load("r")
+        assert next(net.parameters()).device.type == "cpu"
+        print(net.eval()(torch.ones(1, 4)).shape)
+        """,
+        env={"CUDA_VISIBLE_DEVICES": ""},
+        name="cpu.py",
+    )
+    assert "torch.Size([1, 8])" in done.stdout
+
+
+TRAIN = """
+import os, random, signal, sys
+import torch, hypertuner
+from torch import nn
+from torch.nn import functional
+
+torch.use_deterministic_algorithms(True)
+args = hypertuner.Args(epochs=4, die_after=-1, ddp=False)
+if args.ddp:
+    torch.distributed.init_process_group("nccl")
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+torch.manual_seed(1)
+net = nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5), nn.Linear(64, 1)).cuda()
+trained = nn.parallel.DistributedDataParallel(net, find_unused_parameters=True) if args.ddp else net
+optimizer = torch.optim.AdamW(trained.parameters(), lr=0.01)
+saver = hypertuner.Saver(trained, optimizer=optimizer)
+x = torch.linspace(0, 1, 256).reshape(32, 8).cuda()
+die = int(os.environ.get("DIE_AFTER", "-1"))
+for epoch in range(saver.next_epoch, args.epochs):
+    for number in range(5):
+        # Dropout and the noise draw from the GPU's own random state.
+        loss = (trained(x) - torch.randn(32, 1, device="cuda")).square().mean()
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        print("loss", epoch, number, loss.item().hex(), flush=True)
+        if die == epoch * 5 + number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    saver.save(epoch=epoch)
+if args.ddp:
+    torch.distributed.destroy_process_group()
+"""
+
+
+def losses(text: str) -> dict[str, str]:
+    return {line.rpartition(" ")[0]: line for line in text.splitlines() if line.startswith("loss")}
+
+
+def test_a_run_killed_on_the_gpu_goes_on_digit_for_digit(run_script):
+    fixed = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    whole = losses(run_script(TRAIN, env={**fixed, "HYPERTUNER_RUN": "whole"}).stdout)
+    die = {"DIE_AFTER": str(random.randrange(6, 19)), "HYPERTUNER_RUN": "victim"}
+    first = run_script(TRAIN, env={**fixed, **die}, check=False)
+    assert first.returncode == -9
+    second = run_script(TRAIN, env={**fixed, "HYPERTUNER_RUN": "victim", "HYPERTUNER_RESUME": "last"})
+    assert "not restored" not in second.stderr
+    assert losses(first.stdout + second.stdout) == whole
+
+
+def test_a_run_resumed_without_the_gpu_says_that_its_random_state_is_not_restored(run_script):
+    run_script(TRAIN, "epochs=1", env={"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "HYPERTUNER_RUN": "r"})
+    on_cpu = TRAIN.replace(".cuda()", "").replace('device="cuda"', 'device="cpu"').replace("args.epochs", "2")
+    done = run_script(
+        on_cpu, name="cpu.py", env={"CUDA_VISIBLE_DEVICES": "", "HYPERTUNER_RUN": "r", "HYPERTUNER_RESUME": "last"}
+    )
+    assert "not restored: random state of the GPU: there is none here" in done.stderr
+    assert "loss 1 4" in done.stdout
+
+
+def test_ddp_over_nccl_on_one_gpu_saves_and_goes_on(run_script, storage):
+    one = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(random.randint(20000, 60000)),
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
+    whole = losses(run_script(TRAIN, "ddp=true", env={**one, "HYPERTUNER_RUN": "whole"}).stdout)
+    first = run_script(TRAIN, "ddp=true", env={**one, "HYPERTUNER_RUN": "r", "DIE_AFTER": "12"}, check=False)
+    assert first.returncode == -9
+    one["MASTER_PORT"] = str(random.randint(20000, 60000))
+    second = run_script(TRAIN, env={**one, "HYPERTUNER_RUN": "r", "HYPERTUNER_RESUME": "last"})
+    assert losses(first.stdout + second.stdout) == whole
+    import torch
+
+    names = list(torch.load(storage / "r/model.pt")["state_dict"])
+    assert names == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert os.listdir(storage / "r/attempts") in (["1", "2"], ["2", "1"])
