@@ -47,6 +47,7 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERTUNER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HYPERTUNER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # a process that is killed keeps what it printed
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
 
@@ -110,8 +111,6 @@ def script_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     """This process's environment with this repository's source first, and `changes` on top."""
     path = [str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(path), "PYTHONIOENCODING": "utf-8"}
-    # A process that is killed keeps what it printed.
-    environment["PYTHONUNBUFFERED"] = "1"
     for name, value in changes.items():
         if value is None:
             environment.pop(name, None)
