@@ -110,6 +110,8 @@ def script_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     """This process's environment with this repository's source first, and `changes` on top."""
     path = [str(REPOSITORY / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **THREADS, "PYTHONPATH": os.pathsep.join(path), "PYTHONIOENCODING": "utf-8"}
+    # A process that is killed keeps what it printed.
+    environment["PYTHONUNBUFFERED"] = "1"
     for name, value in changes.items():
         if value is None:
             environment.pop(name, None)

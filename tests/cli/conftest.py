@@ -34,7 +34,7 @@ print("trained with", args.lr)
 
 
 def environment(changes: Mapping[str, str | None] = {}) -> dict[str, str]:
-    made = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONIOENCODING": "utf-8"}
+    made = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
     for name, value in changes.items():
         made.pop(name, None)
         if value is not None:

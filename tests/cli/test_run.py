@@ -166,6 +166,7 @@ def test_ctrl_c_before_the_script_called_hypertuner_stops_the_run_too(terminal, 
     assert only_run(storage).state() == RunState.stopped
 
 
+@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
 @posix
 def test_a_script_that_ignores_ctrl_c_goes_on_until_it_is_pressed_again_and_again(terminal, tmp_path, storage):
     (tmp_path / "s.py").write_text(

@@ -235,6 +235,7 @@ def test_a_saver_on_rank_0_alone_is_caught_on_every_rank(launch, storage, how):
     assert end["reason"].startswith("rank 1: CheckpointError: This run ")
 
 
+@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
 def test_torchrun_starting_the_processes_again_makes_a_new_attempt_of_the_same_run(launch, storage, tmp_path):
     script = """
 import os, sys
@@ -265,6 +266,7 @@ dist.barrier()
     assert "torchrun started it again" in started.text
 
 
+@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
 def test_the_folder_of_a_run_is_the_same_on_every_rank_before_the_group_is_there(launch, storage, tmp_path):
     script = """
 import os, sys, time

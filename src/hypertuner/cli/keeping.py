@@ -124,7 +124,7 @@ def clean(
 @app.command(
     short_help="Make runs out of model files that are there already.",
     epilog="hypertuner adopt lightning_logs/; hypertuner adopt old/*.pt; then: hypertuner ls; "
-    "hypertuner run train.py --from NAME@best",
+    "hypertuner run train.py --from NAME",
 )
 def adopt(
     paths: Annotated[

@@ -114,12 +114,20 @@ def _checkpoints(run: Run) -> str:
         try:
             index = archive.inspect(file.path)
             told = ", ".join(f"{name} {_number(value)}" for name, value in list(index.metrics.items())[:4])
-            nbytes = f"{file.path.stat().st_size / 1e6:,.2f} MB"
+            nbytes = _size(file.path.stat().st_size)
         except (StorageError, OSError) as error:
             told, nbytes = f"damaged: {error}", ""
         mark = "best" if best is not None and best.path == file.path else ""
         rows.append([(str(file.step), _NUMBER), (nbytes, _NUMBER), (_text(told), _CELL), (mark, _CELL)])
     return _table(("step", "size", "metrics", ""), rows) + _more(len(files) - len(rows), "checkpoint")
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.4g} TB"
 
 
 def _table(titles: Iterable[str], rows: Sequence[Sequence[tuple[str, str]]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -83,12 +84,15 @@ _LABEL_KEYS = 4
 _LABEL_VALUE = 16
 
 
+def label_order(keys: Iterable[str]) -> tuple[str, ...]:
+    """Settings in the order in which a label tells them: short names first, for more of them fit; seeds last."""
+    return tuple(sorted(keys, key=lambda key: (key.endswith("seed"), len(key))))
+
+
 def label_of(config: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """A few of these settings on one line; '' when it has none of them."""
-    # Short names first, more of them fit. A seed tells runs apart and says nothing: it comes last.
-    ordered = sorted(keys, key=lambda key: (key.endswith("seed"), len(key)))
-    told = [f"{key}={_short(config[key])}" for key in ordered if key in config]
-    shown = " ".join(told[:_LABEL_KEYS])
+    """The first few of these settings that a run has, on one line; '' when it has none of them."""
+    told = list(itertools.islice((key for key in keys if key in config), _LABEL_KEYS + 1))
+    shown = " ".join(f"{key}={_short(config[key])}" for key in told[:_LABEL_KEYS])
     return f"{shown} …" if len(told) > _LABEL_KEYS else shown
 
 

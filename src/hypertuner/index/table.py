@@ -25,6 +25,7 @@ from hypertuner.index.row import (
     config_column,
     keys_of,
     label_of,
+    label_order,
     metric_column,
     text_of,
 )
@@ -175,11 +176,15 @@ class RunTable(Sequence[RunRow]):
     @cached_property
     def _telling(self) -> tuple[str, ...]:
         """The keys of which two runs have different values: runs of another script lack all keys of this one."""
-        return tuple(
-            key
-            for key in self._differing
-            if len({text_of(row.config[key]) for row in self._rows if key in row.config}) > 1
-        )
+        return tuple(key for key in self._differing if self._has_two_values(key))
+
+    def _has_two_values(self, key: str) -> bool:
+        having = [row.config for row in self._rows if key in row.config]
+        return any(not _same(having[0], config, key) for config in having)
+
+    @cached_property
+    def _label_keys(self) -> tuple[str, ...]:
+        return label_order(self._telling)
 
     def telling(self) -> list[str]:
         """Those of `differing` that are more than absent from runs of another script: two runs have two values."""
@@ -187,7 +192,7 @@ class RunTable(Sequence[RunRow]):
 
     def _with_differs(self, row: RunRow) -> RunRow:
         differs = {key: row.config[key] for key in self._differing if key in row.config}
-        return replace(row, differs=differs, label=label_of(row.config, self._telling))
+        return replace(row, differs=differs, label=label_of(row.config, self._label_keys))
 
     def _check_name(self, name: str) -> None:
         plain = name

@@ -1,0 +1,1 @@
+"""What hypertuner costs, measured; a timing is never a test."""
