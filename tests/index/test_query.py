@@ -264,6 +264,11 @@ def test_an_unknown_name_is_pointed_at_with_names_like_it(text, at, says):
     assert says in str(caught.value)
 
 
+def test_an_unknown_name_that_resembles_nothing_still_says_where_the_names_are():
+    with pytest.raises(QueryError, match="hypertuner ls --json"):
+        Query("zzz > 3").check(frozenset({"lr"}))
+
+
 def test_a_query_that_is_too_long_or_too_deep_is_refused_at_once():
     for text in (
         "lr > 1 or " * 1000 + "lr",

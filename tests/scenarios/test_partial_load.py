@@ -114,3 +114,33 @@ def test_layers_that_a_setting_added_or_took_away_are_explained_by_it():
     shaped = LoadReport((), (), (), (Mismatch("head.w", (2, 6), (9, 6)),), 0.9)
     assert "head.w 2×6→9×6, probably because classes 2→9: new" in shaped.explained({"classes": 2}, {"classes": 9})
     assert "because" not in report.explained({"depth": 2}, {"depth": 2})
+
+
+def test_a_part_that_does_not_fit_is_refused_like_a_whole_model(storage):
+    with hypertuner.new_run("pair"):
+        saved = hypertuner.Saver({"G": nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2)), "D": nn.Linear(8, 1)}).save()
+    other = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 5))
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(hypertuner.MismatchError, match=r"G\.1\.weight 2×8→5×8") as refused:
+        hypertuner.load(saved.path, into=other, part="G")
+    assert "D." not in str(refused.value)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    report = hypertuner.load(saved.path, into=other, part="G", strict=False)
+    assert len(report.loaded) == 2
+    fitting = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 2))
+    assert hypertuner.load(saved.path, into=fitting, part="G").is_complete
+    assert hypertuner.load(saved.path, into=other, part="G", only="0.*").is_complete
+
+
+def test_a_device_that_is_not_here_is_named(saved):
+    with pytest.raises(
+        hypertuner.CheckpointError, match=r"device='meteor' cannot be used here: (.|\n)*Leave device= out"
+    ):
+        hypertuner.load("parent", device="meteor")
+    with pytest.raises(hypertuner.CheckpointError, match="device='cuda:99' cannot be used here"):
+        hypertuner.load("parent", weights=True, device="cuda:99")
+
+
+def test_the_name_of_a_file_that_is_not_there_is_no_missing_run(saved):
+    with pytest.raises(hypertuner.CheckpointNotFoundError, match=r"No file net\.pt in .*, and no run called so"):
+        hypertuner.load("net.pt")

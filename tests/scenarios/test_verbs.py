@@ -376,3 +376,25 @@ def test_run_records_of_before_are_read(storage):
         records.from_dict(records.RunRecord, {"script": None, "arguments": [], "folder": "/", "created": "x"}).asked
         == ()
     )
+
+
+def test_settings_that_the_script_uses_elsewhere_are_not_called_unread(run_script, cli):
+    recorded = """
+    import argparse, hypertuner
+    given = {"lr": 0.1, "depth": 2}
+    hypertuner.Args(given)
+    hypertuner.Logger().log({"x": given["lr"]}, 0)
+    """
+    run_script(recorded)
+    assert "never reads" not in cli("run", "train.py", "lr=0.5").stderr
+    commands = """
+    import argparse, hypertuner
+    p = argparse.ArgumentParser()
+    sub = p.add_subparsers(dest="command")
+    train = sub.add_parser("train")
+    train.add_argument("--lr", type=float, default=0.1)
+    train.set_defaults(func=lambda args: hypertuner.Logger().log({"x": args.lr}, 0))
+    args = hypertuner.Args(p)
+    args.func(args)
+    """
+    assert "never reads" not in run_script(commands, "train", "--lr", "0.3").stderr

@@ -36,6 +36,7 @@ def test_a_name_that_is_a_path_a_device_or_a_look_alike_is_refused_with_the_reas
     with pytest.raises(ConfigError, match="cannot be the name of a run") as caught:
         names.check_name(name)
     assert caught.value.key == "name"
+    assert "\n  " in str(caught.value)  # what to do instead
 
 
 @pytest.mark.parametrize("name", [None, 7, b"otter", ["otter"]])

@@ -293,6 +293,7 @@ def _of_parser(parser: argparse.ArgumentParser, run: ActiveRun, *, keep: bool) -
     fixed = run is _made_here.get()
     parsed = parsers.parse(parser, argv, given, _where(run), keep=keep, fixed=fixed)
     root = Group(unflatten(flatten(parsed.values)))
+    root._ledger.read.update(parsed.commands)
     run.asked.update(parsed.typed)
     if run.started_before:
         _refuse_changes(run, given, {key: value for key, value in to_config(root.plain()).items() if key in given})
@@ -302,6 +303,7 @@ def _of_parser(parser: argparse.ArgumentParser, run: ActiveRun, *, keep: bool) -
 
 def _of_record(values: Mapping[Any, Any], run: ActiveRun) -> Group:
     root = Group(unflatten(flatten({str(key): value for key, value in values.items()})))
+    root.read_all()  # the script goes on with its own object: what it reads of that is not seen from here
     now = to_config(root.plain())
     differ = {key: value for key, value in now.items() if key in run.given and run.given[key] != value}
     if differ and run.started_before:

@@ -26,6 +26,7 @@ class Parsed:
 
     values: dict[str, Any]
     undeclared: list[str]  # keys of the config that the parser does not know
+    commands: set[str]  # names that hold a sub-command: naming it has an effect, read or not
     typed: list[str]  # names that the command line set, as far as it set another value than the default
 
 
@@ -69,7 +70,8 @@ def parse(
             values[dest] = one.given
     typed_names = [name for name in values if name in typed or _is_set(values[name], name, standing, everyone)]
     values.update({name: given[name] for name in undeclared})
-    return Parsed(values, undeclared, typed_names)
+    commands = {action.dest for action in actions if isinstance(action, argparse._SubParsersAction)}
+    return Parsed(values, undeclared, commands, typed_names)
 
 
 def _is_set(value: Any, dest: str, standing: Mapping[str, _Standing], everyone: list[argparse.ArgumentParser]) -> bool:

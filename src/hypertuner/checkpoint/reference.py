@@ -18,11 +18,12 @@ from pathlib import Path
 from hypertuner.checkpoint import offer
 from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.offer import best_of, on_path
-from hypertuner.errors import CheckpointNotFoundError, StorageError
+from hypertuner.errors import CheckpointNotFoundError, RunNotFoundError, StorageError
 from hypertuner.store import CheckpointFile, Run, Storage
 from hypertuner.store.run import is_run_folder
 
 _FORMS = "Name a run, run@best, run@last, run@STEP or a file."
+_FILES = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,15 @@ def resolve(reference: str | os.PathLike[str] | Run, storage: Storage | None = N
             raise CheckpointNotFoundError(f"No file {path}.\n  {_FORMS}")
         return Resolved(path, _run_around(path), text)
     name, at, which = text.partition("@")
-    run = (storage or Storage()).open(name)
+    storage = storage or Storage()
+    try:
+        run = storage.open(name)
+    except RunNotFoundError:
+        if path.suffix.lower() in _FILES:
+            raise CheckpointNotFoundError(
+                f"No file {path} in {Path.cwd()}, and no run called so in {storage.path}.\n  {_FORMS}"
+            ) from None
+        raise
     return Resolved(_chosen(run, which) if at else _offered(run), run, text)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from glob import escape
 
 from hypertuner.errors import CheckpointError, MismatchError, did_you_mean
 
@@ -44,6 +45,10 @@ class Selection:
     def _new_name(self, name: str) -> str:
         beginning = max((old for old in self.rename if name.startswith(old)), key=len, default=None)
         return name if beginning is None else self.rename[beginning] + name[len(beginning) :]
+
+    def within(self, part: str) -> Selection:
+        """The same, where the model is one part of the file's: `only` names its tensors without the part."""
+        return replace(self, only=tuple(f"{escape(part)}.{pattern}" for pattern in self.only or ("*",)))
 
     def takes(self, name: str) -> bool:
         """Whether a tensor of the model, by its name there, is to be loaded."""

@@ -62,8 +62,7 @@ def load(
         trusted = bool(trust) or (trust is None and restoring.is_own(archive))
         if into is not None:
             if part is not None:
-                into = {part: into}
-            strict = strict and part is None
+                into, selection = {part: into}, selection.within(part)
             return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
         loaded = adapter.read(archive, trusted=trusted, device=device, weights=weights)
     if part is None:

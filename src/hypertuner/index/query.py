@@ -95,6 +95,7 @@ class Query:
             todo = f'{todo} For runs with "{name}" in their name write: "{name}" in name'.strip()
         elif asked.may_be_text:
             todo = f'{todo} If it is text, write it in quotes: "{name}"'.strip()
+        todo = todo or "`hypertuner ls --json` shows all that runs have."
         return slips.mistake(f"No run has {name!r}.", self.text, asked.position, todo)
 
     def __repr__(self) -> str:

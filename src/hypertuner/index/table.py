@@ -201,7 +201,7 @@ class RunTable(Sequence[RunRow]):
             plain = rest[:-1]
         known = self.names | FACTS
         if self._rows and not {name, plain, name.removeprefix("config."), name.removeprefix("metric.")} & known:
-            todo = did_you_mean(plain, sorted(known))
+            todo = did_you_mean(plain, sorted(known)) or "\n  `hypertuner ls --json` shows all that runs have."
             raise QueryError(f"No run has {name!r} to sort by.{todo}", query=name, position=0)
 
     def _by_column(self) -> dict[str, list[Any]]:

@@ -24,9 +24,14 @@ def check_name(name: object) -> str:
             key="name",
         )
     if _RESERVED.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot be the name of a run: Windows reserves it for a device.", key="name")
+        raise ConfigError(
+            f"{name!r} cannot be the name of a run: Windows reserves it for a device.\n  Add to it: 'run-{name}'.",
+            key="name",
+        )
     if name.endswith("."):
-        raise ConfigError(f"{name!r} cannot be the name of a run: Windows drops a dot at the end.", key="name")
+        raise ConfigError(
+            f"{name!r} cannot be the name of a run: Windows drops a dot at the end.\n  Leave the dot out.", key="name"
+        )
     return name
 
 

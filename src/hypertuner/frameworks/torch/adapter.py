@@ -95,12 +95,14 @@ class TorchAdapter:
         if kind not in _said:
             _said.add(kind)
             say(
-                f"the {kind} object cannot be saved ({problem.splitlines()[0]}); its weights and config are.\n"
+                f"the {kind} object cannot be saved ({_first_line(problem)}); its weights and config are.\n"
                 f"  Load them with hypertuner.load(run, into={kind}(...))."
             )
 
     def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:
         """The model object, or its tensors by name; of a foreign file, what is in it."""
+        if device is not None:
+            reading.check_device(device)
         if archive.kind != "hypertuner/1":
             return self._read_foreign(archive, trusted=trusted, device=device, weights=weights)
         tensors = reading.Tensors(archive, device)
@@ -110,7 +112,7 @@ class TorchAdapter:
             return self._with_odd(archive, tensors, trusted)
         if not has_object:
             raise CheckpointError(
-                f"{archive.path} holds weights only: {index.extra['module_problem']}.\n"
+                f"{archive.path} holds weights only: {_first_line(index.extra['module_problem'])}.\n"
                 f"  Build the model, then: hypertuner.load({str(archive.path)!r}, into=model)."
             )
         if not trusted:
@@ -246,6 +248,11 @@ def _advice(report: LoadReport) -> str:
 
 def _is_named_tensors(model: modules.Model) -> bool:
     return isinstance(model, dict) and not any(True for _ in modules.parts_of(model))
+
+
+def _first_line(problem: object) -> str:
+    """What is wrong, without the advice under it: to be said inside another sentence."""
+    return str(problem).partition("\n")[0].rstrip(".")
 
 
 def _devices(model: modules.Model) -> list[str]:

@@ -22,6 +22,8 @@ _SAMPLES = 16
 _WORD = "begins"
 _PATIENCE_S = 10.0
 _hook: Any = None
+_count_hook: Any = None
+_steps = 0
 
 
 def watch() -> None:
@@ -33,20 +35,22 @@ def watch() -> None:
 
 def until_first_step(act: Callable[[], object]) -> Callable[[], None]:
     """`act` for as long as no optimizer has stepped from now on; afterwards a call does nothing."""
-    stepped = False
-
-    def before_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        nonlocal stepped
-        stepped = True
-        handle.remove()
-
-    handle = register_optimizer_step_pre_hook(before_step)
+    global _count_hook
+    if _count_hook is None:
+        # It stays: a hook that takes itself away breaks the loop over the hooks that torch is in.
+        _count_hook = register_optimizer_step_pre_hook(_count_step)
+    before = _steps
 
     def until_then() -> None:
-        if not stepped:
+        if _steps == before:
             act()
 
     return until_then
+
+
+def _count_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    global _steps
+    _steps += 1
 
 
 class Fingerprint:

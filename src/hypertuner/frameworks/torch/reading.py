@@ -115,6 +115,18 @@ class Tensors:
         return self._document
 
 
+def check_device(device: torch.device | str) -> None:
+    """Raises: CheckpointError when tensors cannot be placed on `device` here."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # an AssertionError where torch was built without CUDA
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CheckpointError(
+            f"device={str(device)!r} cannot be used here: {reason}.\n"
+            "  Leave device= out: the tensors are put on the CPU."
+        ) from error
+
+
 def load_safely(archive: Archive, device: torch.device | str | None = None) -> Any:
     """What `torch.load(weights_only=True)` makes of an open file. UnsafeFileError for what it refuses."""
     if archive.kind in (
