@@ -122,7 +122,8 @@ def check_device(device: torch.device | str) -> None:
     except (AssertionError, RuntimeError) as error:  # an AssertionError where torch was built without CUDA
         reason = str(error).partition("\n")[0].rstrip(".")
         raise CheckpointError(
-            f"device={str(device)!r} cannot be used here: {reason}.\n  Leave device= out: the tensors are put on the CPU."
+            f"device={str(device)!r} cannot be used here: {reason}.\n"
+            "  Leave device= out: the tensors are put on the CPU."
         ) from error
 
 
