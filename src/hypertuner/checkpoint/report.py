@@ -57,7 +57,9 @@ class LoadReport:
         """(beginning in the file, beginning in the model) that would bring most names together; None when none does."""
         missing = set(self.missing)
         best: tuple[int, tuple[str, str]] | None = None
-        for old, new in {pair for one in self.unexpected[:50] for pair in _beginnings(one, self.missing[:500])}:
+        for old, new in dict.fromkeys(
+            pair for one in self.unexpected[:50] for pair in _beginnings(one, self.missing[:500])
+        ):
             fit = sum(name.startswith(old) and new + name[len(old) :] in missing for name in self.unexpected)
             if best is None or (fit, len(new)) > (best[0], len(best[1][1])):
                 best = fit, (old, new)

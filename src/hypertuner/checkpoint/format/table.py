@@ -52,11 +52,6 @@ class TensorRow(NamedTuple):
     stride: tuple[int, ...]
     offset: int
 
-    @property
-    def is_readable(self) -> bool:
-        """Whether the bytes of the storage and this row are all that is needed."""
-        return self.kind == "strided"
-
 
 class StorageRow(NamedTuple):
     """One storage: where its bytes lie in the file, and their xxh3-128 (None where the file records none)."""
