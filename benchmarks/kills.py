@@ -1,0 +1,122 @@
+"""kills: which trackers lose records that they had taken when the training is killed with `kill -9`.
+
+A child logs one numbered record every 5 ms and tells the parent through a pipe when each `log` has returned. At a
+random moment, half a second to two seconds later, it is killed. Then the peer's own reader reads what is there, once
+its helper process (W&B has one) has ended or had five seconds to. Lost is what was acknowledged and cannot be read.
+
+"with its helper": all processes of the training are killed at once, as Slurm, a container or an out-of-memory killer
+of a group does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from benchmarks import children
+from benchmarks.measurement import OURS, Measurement, missing
+from benchmarks.options import Options
+from benchmarks.trackers import TRACKERS, Tracker, record, tracker
+
+NAME = "kills"
+ALONE = "lost to kill -9"
+TOGETHER = "lost to kill -9 with its helper"
+_PACE_S = 0.005
+_STEP_BYTES = 4
+
+
+def measure(options: Options, folder: Path) -> Iterator[Measurement]:
+    """Rounds of every tracker; two at a time, for nothing is timed."""
+    rounds = options.rounds(tiny=1, quick=2, normal=5)
+    kinds = [(one, ALONE) for one in TRACKERS] + [
+        (one, TOGETHER) for one in TRACKERS if one.has_helper or one.name == OURS
+    ]
+    draw = random.Random(0)
+    plan = [
+        (number, one, what, draw.uniform(0.5, 2.0))
+        for number in range(rounds)
+        for one, what in kinds
+        if one.is_installed()
+    ]
+
+    def one_round(planned: tuple[int, Tracker, str, float]) -> tuple[int, int]:
+        number, one, what, seconds = planned
+        return kill(one.name, folder / f"{one.name}-{what}-{number}", seconds, with_helper=what == TOGETHER)
+
+    with ThreadPoolExecutor(2) as pool:
+        counts = list(pool.map(one_round, plan))
+    for one, what in kinds:
+        if not one.is_installed():
+            yield missing(NAME, what, one.name, "share")
+            continue
+        mine = [count for (_, other, kind, _), count in zip(plan, counts, strict=True) if (other, kind) == (one, what)]
+        lost, acknowledged = (sum(part) for part in zip(*mine, strict=True))
+        shares = tuple(gone / of for gone, of in mine)
+        details = {"lost": lost, "acknowledged": acknowledged}
+        yield Measurement(NAME, what, one.name, "share", lost / acknowledged, shares, None, details)
+
+
+def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) -> tuple[int, int]:
+    """Kill a logging process `seconds` after its first record; how many records are lost, and were acknowledged."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reading, writing = os.pipe()
+    child = subprocess.Popen(
+        children.command("benchmarks.kills:log_until_killed", name, writing),
+        cwd=folder,
+        env=children.environment(folder),
+        pass_fds=[writing],
+        stdin=subprocess.DEVNULL,
+        stdout=(folder / "output.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    os.close(writing)
+    with open(reading, "rb", buffering=0) as pipe:
+        told = pipe.read(_STEP_BYTES)
+        if not told:
+            raise children.ChildFailed(f"{name} did not start:\n{(folder / 'output.log').read_text(errors='replace')}")
+        time.sleep(seconds)
+        helpers = psutil.Process(child.pid).children(recursive=True)
+        if with_helper:
+            for process in helpers:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        while more := pipe.read(65536):
+            told += more
+    _, alive = psutil.wait_procs(helpers, timeout=5)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    acknowledged = {
+        int.from_bytes(told[at : at + _STEP_BYTES], "little")
+        for at in range(0, len(told) - _STEP_BYTES + 1, _STEP_BYTES)
+    }
+    readable = set(children.call("benchmarks.kills:readable", folder, name))
+    return len(acknowledged - readable), len(acknowledged)
+
+
+def log_until_killed(name: str, pipe: int) -> None:
+    """In the child: log for ever; each step goes into the pipe when its record was taken."""
+    os.set_inheritable(pipe, False)
+    log = tracker(name).start(Path.cwd())
+    step = 0
+    while True:
+        log(record(step), step)
+        os.write(pipe, step.to_bytes(_STEP_BYTES, "little"))
+        step += 1
+        time.sleep(_PACE_S)
+
+
+def readable(name: str) -> list[int]:
+    """In a child: the steps that the tracker's own reader finds."""
+    return sorted(tracker(name).steps(Path.cwd()))
