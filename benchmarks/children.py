@@ -25,7 +25,7 @@ class ChildFailed(Exception):
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Variables for a measured process that works in `folder`: peers are offline, silent, and leave nothing elsewhere."""
+    """Variables for a measured process that works in `folder`: peers are offline, silent, and write nowhere else."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -78,8 +78,6 @@ def call(function: str, folder: Path, *arguments: Any, timeout_s: float = 300) -
 def command(function: str, *arguments: Any) -> list[str]:
     """The command line that runs `module:function`."""
     return [sys.executable, "-m", "benchmarks.children", function, orjson.dumps(arguments).decode()]
-
-
 
 
 def _main(function: str, arguments: str) -> None:

@@ -79,7 +79,7 @@ def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) 
         stderr=subprocess.STDOUT,
     )
     os.close(writing)
-    with open(reading, "rb", buffering=0) as pipe:
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
         told = pipe.read(_STEP_BYTES)
         if not told:
             raise children.ChildFailed(f"{name} did not start:\n{(folder / 'output.log').read_text(errors='replace')}")

@@ -5,8 +5,8 @@ alone; the first records, with which a tracker sets itself up, are
 timed apart, and so is what `finish` still has to write. What hypertuner's `log` returned for survives `kill -9`; what
 of the peers' does is in `kills`.
 
-Peers: see `trackers`. A peer's ways that only store elsewhere, or are made to survive, are shown beside it; the target is
-against the fastest of all.
+Peers: see `trackers`. A peer's ways that only store elsewhere, or are made to survive, are shown beside it; the target
+is against the fastest of all.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.options import Options
 from benchmarks.trackers import TRACKERS, record, tracker
 
 NAME = "log"
+RECORD = "one record"
 _WARM_UP = 20
 
 
@@ -35,7 +36,7 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
                 taken = children.call("benchmarks.log_rate:rate", folder / f"{one.name}-{number}", one.name, seconds)
                 found.setdefault(one.name, []).append(taken)
     for one in TRACKERS:
-        for what in ("one record", "start and first records", "finish"):
+        for what in (RECORD, "start and first records", "finish"):
             if one.name not in found:
                 yield missing(NAME, what, one.name, "s")
                 continue
@@ -65,7 +66,7 @@ def rate(name: str, seconds: float, most: int = 20_000) -> dict[str, Any]:
     finishing = time.perf_counter()
     one.finish()
     return {
-        "one record": spent / (step - _WARM_UP),
+        RECORD: spent / (step - _WARM_UP),
         "start and first records": ready - begun,
         "finish": time.perf_counter() - finishing,
         "records": step - _WARM_UP,

@@ -50,9 +50,7 @@ def median(
     benchmark: str, measure: str, subject: str, unit: str, rounds: Sequence[float], **details: Any
 ) -> Measurement:
     """The median of `rounds`."""
-    return Measurement(
-        benchmark, measure, subject, unit, statistics.median(rounds), tuple(rounds), None, details
-    )
+    return Measurement(benchmark, measure, subject, unit, statistics.median(rounds), tuple(rounds), None, details)
 
 
 def missing(benchmark: str, measure: str, subject: str, unit: str, why: str = NOT_INSTALLED) -> Measurement:
@@ -137,9 +135,7 @@ def _file_system(folder: Path) -> str:
 
 def _commit() -> str:
     def git(*command: str) -> str:
-        done = subprocess.run(
-            ["git", *command], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
-        )
+        done = subprocess.run(["git", *command], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     commit = git("rev-parse", "--short=12", "HEAD")

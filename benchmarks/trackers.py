@@ -72,7 +72,7 @@ class Hypertuner(Tracker):
 
 
 class TensorBoard(Tracker):
-    """`SummaryWriter` with its defaults, three `add_scalar` a step (`add_scalars` makes a file a name, and is slower)."""
+    """`SummaryWriter` with its defaults, three `add_scalar` a step; `add_scalars` is slower, it makes a file a name."""
 
     name = peer = "TensorBoard"
     needs = "tensorboard"
@@ -81,7 +81,7 @@ class TensorBoard(Tracker):
     def start(self, folder: Path) -> Log:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / "events"))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / "events"))
         return self._log
 
     def _log(self, values: dict[str, float], step: int) -> None:
@@ -122,9 +122,7 @@ class Wandb(Tracker):
     def start(self, folder: Path) -> Log:
         import wandb
 
-        settings = wandb.Settings(
-            console="off", x_disable_stats=True, x_disable_machine_info=True, x_disable_meta=True
-        )
+        settings = wandb.Settings(console="off", x_disable_stats=True, x_disable_machine_info=True, x_disable_meta=True)
         self._run = wandb.init(project="bench", dir=str(folder), settings=settings)
         log: Log = self._run.log
         return log
@@ -222,7 +220,10 @@ class Mlflow(Tracker):
         experiment = client.get_experiment_by_name("bench")
         runs = client.search_runs([experiment.experiment_id]) if experiment is not None else []
         return _complete(
-            metric.step for run in runs for name in VALUES for metric in client.get_metric_history(run.info.run_id, name)
+            metric.step
+            for run in runs
+            for name in VALUES
+            for metric in client.get_metric_history(run.info.run_id, name)
         )
 
 
