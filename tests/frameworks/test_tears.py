@@ -170,6 +170,7 @@ def test_there_are_fused_optimizers_here():
         kind(Net().parameters(), lr=0.1, fused=True)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
 def test_a_compiled_step_does_not_tear_a_save(storage, race):
     net = Net()
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.01, foreach=True)
