@@ -1,8 +1,8 @@
 """import: how long a script waits for what it must import to log, over bare Python.
 
 Whole processes are timed, `python -c 'import …'` less `python -c pass`, each from its start to its end, in rounds that
-take turns; every module was compiled before. For hypertuner that is `from hypertuner import Logger`, not only the
-package, which imports little until it is used.
+take turns; every module was compiled before. Two lines are measured: the package alone (`import hypertuner`), and the
+package with the names that log (`from hypertuner import Logger`), for packages import little until they are used.
 
 A script that trains with torch has imported torch anyway, and TensorBoard's writer comes with it: 'after import torch'
 says what the two add to such a script, timed inside of it.
@@ -22,29 +22,36 @@ from benchmarks.options import Options
 from benchmarks.trackers import TRACKERS, tracker
 
 NAME = "import"
-OVER_PYTHON = "over bare Python"
+PACKAGE = "the package"
+LOGGING = "and the names that log"
 AFTER_TORCH = "after import torch"
 
 
 def measure(options: Options, folder: Path) -> Iterator[Measurement]:
     """Rounds of every import in turns."""
-    trackers = {one.peer: one for one in reversed(TRACKERS)}
-    lines = {"bare": "pass", "hypertuner alone": "import hypertuner"}
-    lines |= {peer: one.imports for peer, one in reversed(trackers.items()) if one.is_installed()}
-    found: dict[str, list[float]] = {name: [] for name in lines}
-    for number in range(options.rounds(tiny=1, quick=5, normal=15) + 1):
-        for name, code in lines.items():
-            taken = _seconds(code, folder)
+    peers = {one.peer: one for one in reversed(TRACKERS)}
+    peers = dict(reversed(peers.items()))
+    code = {
+        (peer, what): line
+        for peer, one in peers.items()
+        for what, line in ((PACKAGE, one.package), (LOGGING, one.imports))
+        if one.is_installed()
+    }
+    lines = dict.fromkeys(["pass", *code.values()])
+    found: dict[str, list[float]] = {line: [] for line in lines}
+    for number in range(options.rounds(tiny=1, quick=5, normal=11) + 1):
+        for line in lines:
+            taken = _seconds(line, folder)
             if number:  # the first round compiles
-                found[name].append(taken)
-    for peer in reversed(trackers):
-        if peer not in found:
-            yield missing(NAME, OVER_PYTHON, peer, "s")
-            continue
-        over = [taken - bare for taken, bare in zip(found[peer], found["bare"], strict=True)]
-        yield median(NAME, OVER_PYTHON, peer, "s", over, code=lines[peer])
-    over = [taken - bare for taken, bare in zip(found["hypertuner alone"], found["bare"], strict=True)]
-    yield median(NAME, "import hypertuner, nothing used", OURS, "s", over)
+                found[line].append(taken)
+    for what in (PACKAGE, LOGGING):
+        for peer in peers:
+            if (peer, what) not in code:
+                yield missing(NAME, what, peer, "s")
+                continue
+            line = code[peer, what]
+            over = [taken - bare for taken, bare in zip(found[line], found["pass"], strict=True)]
+            yield median(NAME, what, peer, "s", over, code=line)
     yield from _after_torch(options, folder)
 
 

@@ -13,7 +13,7 @@ from benchmarks.report import TITLES, spelled
 _PICTURES = {
     "log": ("one record",),
     "kills": ("lost to kill -9",),
-    "import": ("over bare Python",),
+    "import": ("the package", "and the names that log"),
     "save": ("save 100 MB", "load 100 MB"),
     "lazy": ("index + tensors",),
 }

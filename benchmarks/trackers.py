@@ -31,8 +31,10 @@ class Tracker(ABC):
     """The product that this is a way of."""
     needs: str
     """The module that must be there."""
+    package: str
+    """The line that imports it."""
     imports: str
-    """What a script must import to log."""
+    """The line that imports what logs."""
     has_helper = False
     """Whether a process of its own writes."""
 
@@ -57,6 +59,7 @@ class Hypertuner(Tracker):
 
     name = peer = OURS
     needs = "hypertuner"
+    package = "import hypertuner"
     imports = "from hypertuner import Logger"
 
     def start(self, folder: Path) -> Log:
@@ -76,7 +79,7 @@ class TensorBoard(Tracker):
 
     name = peer = "TensorBoard"
     needs = "tensorboard"
-    imports = "from torch.utils.tensorboard import SummaryWriter"
+    package = imports = "from torch.utils.tensorboard import SummaryWriter"
 
     def start(self, folder: Path) -> Log:
         from torch.utils.tensorboard import SummaryWriter
@@ -116,7 +119,8 @@ class Wandb(Tracker):
 
     name = peer = "W&B offline"
     needs = "wandb"
-    imports = "import wandb"
+    package = "import wandb"
+    imports = "from wandb import init, log"
     has_helper = True
 
     def start(self, folder: Path) -> Log:
@@ -149,7 +153,8 @@ class Trackio(Tracker):
 
     name = peer = "Trackio"
     needs = "trackio"
-    imports = "import trackio"
+    package = "import trackio"
+    imports = "from trackio import init, log"
     mode = "sqlite"
 
     def start(self, folder: Path) -> Log:
@@ -189,7 +194,8 @@ class Mlflow(Tracker):
     name = "MLflow"
     peer = "MLflow"
     needs = "mlflow"
-    imports = "import mlflow"
+    package = "import mlflow"
+    imports = "from mlflow import start_run, log_metrics"
     synchronous = True
 
     def uri(self, folder: Path) -> str:
