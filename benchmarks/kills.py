@@ -50,7 +50,9 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
 
     def one_round(planned: tuple[int, Tracker, str, float]) -> tuple[int, int]:
         number, one, what, seconds = planned
-        return kill(one.name, folder / f"{one.name}-{what}-{number}", seconds, with_helper=what == TOGETHER)
+        place = folder / f"{one.name}-{what}-{number}"
+        acknowledged = kill(one.name, place, seconds, with_helper=what == TOGETHER)
+        return lost(one.name, place, acknowledged), len(acknowledged)
 
     with ThreadPoolExecutor(2) as pool:
         counts = list(pool.map(one_round, plan))
@@ -59,30 +61,33 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
             yield missing(NAME, what, one.name, "share")
             continue
         mine = [count for (_, other, kind, _), count in zip(plan, counts, strict=True) if (other, kind) == (one, what)]
-        lost, acknowledged = (sum(part) for part in zip(*mine, strict=True))
-        shares = tuple(gone / of for gone, of in mine)
-        details = {"lost": lost, "acknowledged": acknowledged}
-        yield Measurement(NAME, what, one.name, "share", lost / acknowledged, shares, None, details)
+        gone, acknowledged = (sum(part) for part in zip(*mine, strict=True))
+        shares = tuple(part / of for part, of in mine)
+        details = {"lost": gone, "acknowledged": acknowledged}
+        yield Measurement(NAME, what, one.name, "share", gone / acknowledged, shares, None, details)
 
 
-def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) -> tuple[int, int]:
-    """Kill a logging process `seconds` after its first record; how many records are lost, and were acknowledged."""
+def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) -> set[int]:
+    """Kill a process that logs into `folder`, `seconds` after its first record; the steps that it was told are taken."""
     folder.mkdir(parents=True, exist_ok=True)
+    output = folder / "output.log"
     reading, writing = os.pipe()
-    child = subprocess.Popen(
-        children.command("benchmarks.kills:log_until_killed", name, writing),
-        cwd=folder,
-        env=children.environment(folder),
-        pass_fds=[writing],
-        stdin=subprocess.DEVNULL,
-        stdout=(folder / "output.log").open("wb"),
-        stderr=subprocess.STDOUT,
-    )
+    with output.open("wb") as stream:
+        child = subprocess.Popen(
+            children.command("benchmarks.kills:log_until_killed", name, writing),
+            cwd=folder,
+            env=children.environment(folder),
+            pass_fds=[writing],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
     os.close(writing)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         told = pipe.read(_STEP_BYTES)
         if not told:
-            raise children.ChildFailed(f"{name} did not start:\n{(folder / 'output.log').read_text(errors='replace')}")
+            child.wait()
+            raise children.ChildFailed(f"{name} did not start:\n{output.read_text(errors='replace')}")
         time.sleep(seconds)
         helpers = psutil.Process(child.pid).children(recursive=True)
         if with_helper:
@@ -97,12 +102,15 @@ def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) 
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    acknowledged = {
+    return {
         int.from_bytes(told[at : at + _STEP_BYTES], "little")
         for at in range(0, len(told) - _STEP_BYTES + 1, _STEP_BYTES)
     }
-    readable = set(children.call("benchmarks.kills:readable", folder, name))
-    return len(acknowledged - readable), len(acknowledged)
+
+
+def lost(name: str, folder: Path, acknowledged: set[int]) -> int:
+    """How many of these steps the tracker's own reader does not find in `folder`."""
+    return len(acknowledged - set(children.call("benchmarks.kills:readable", folder, name)))
 
 
 def log_until_killed(name: str, pipe: int) -> None:
