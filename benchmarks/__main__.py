@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
                     measurements.append(one)
                     lines.write(measurement.line(one, place))
                     lines.flush()
+                shutil.rmtree(Path(temporary) / name, ignore_errors=True)
                 console.print(f"  {time.perf_counter() - begun:.0f} s; load {os.getloadavg()[0]:.1f}", highlight=False)
     plots.draw(measurements, target)
     report.show(measurements, place, console)

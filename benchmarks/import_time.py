@@ -39,7 +39,7 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
     }
     lines = dict.fromkeys(["pass", *code.values()])
     found: dict[str, list[float]] = {line: [] for line in lines}
-    for number in range(options.rounds(tiny=1, quick=5, normal=11) + 1):
+    for number in range(options.rounds(tiny=1, quick=5, normal=9) + 1):
         for line in lines:
             taken = _seconds(line, folder)
             if number:  # the first round compiles

@@ -36,7 +36,7 @@ _STEP_BYTES = 4
 
 def measure(options: Options, folder: Path) -> Iterator[Measurement]:
     """Rounds of every tracker; two at a time, for nothing is timed."""
-    rounds = options.rounds(tiny=1, quick=2, normal=5)
+    rounds = options.rounds(tiny=1, quick=2, normal=4)
     kinds = [(one, ALONE) for one in TRACKERS] + [
         (one, TOGETHER) for one in TRACKERS if one.has_helper or one.name == OURS
     ]
@@ -68,7 +68,7 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
 
 
 def kill(name: str, folder: Path, seconds: float, *, with_helper: bool = False) -> set[int]:
-    """Kill a process that logs into `folder`, `seconds` after its first record; the steps that it was told are taken."""
+    """Kill a process that logs into `folder`, `seconds` after its first record; the steps that were acknowledged."""
     folder.mkdir(parents=True, exist_ok=True)
     output = folder / "output.log"
     reading, writing = os.pipe()

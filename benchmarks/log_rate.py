@@ -29,7 +29,7 @@ _WARM_UP = 20
 def measure(options: Options, folder: Path) -> Iterator[Measurement]:
     """Rounds of every tracker in turns."""
     found: dict[str, list[dict[str, float]]] = {}
-    for number in range(options.rounds(tiny=1, quick=3, normal=7)):
+    for number in range(options.rounds(tiny=1, quick=3, normal=5)):
         for one in TRACKERS:
             if one.is_installed():
                 seconds = options.pick(tiny=0.1, quick=0.5, normal=1.0)
