@@ -43,6 +43,15 @@ class TorchAdapter:
         """How optimizers and schedulers are set up, before anything moves them."""
         return training.settings(training_parts)
 
+    def prepare(self, model: modules.Model) -> None:
+        """Have memory ready for the first capture that copies; what an optimizer will hold is not known yet."""
+        storages: dict[int, int] = {}
+        for tensor in State.names_of(model).values():
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" and tensor.layout == torch.strided:
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+        self._staging.prepare([nbytes for nbytes in storages.values() if nbytes])
+
     def capture(
         self,
         model: modules.Model,
