@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from hypertuner import settings
 from hypertuner.checkpoint.format.archive import Archive
@@ -47,7 +48,9 @@ class TorchAdapter:
         """Have memory ready for the first capture that copies; what an optimizer will hold is not known yet."""
         storages: dict[int, int] = {}
         for tensor in State.names_of(model).values():
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu" and tensor.layout == torch.strided:
+            if not isinstance(tensor, torch.Tensor) or isinstance(tensor, UninitializedTensorMixin):
+                continue
+            if tensor.device.type == "cpu" and tensor.layout == torch.strided:
                 storage = tensor.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()
         self._staging.prepare([nbytes for nbytes in storages.values() if nbytes])
