@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from hypertuner import settings
 from hypertuner.checkpoint.format.archive import Archive
@@ -48,7 +48,9 @@ class TorchAdapter:
         """Have memory ready for the first capture that copies; what an optimizer will hold is not known yet."""
         storages: dict[int, int] = {}
         for tensor in State.names_of(model).values():
-            if not isinstance(tensor, torch.Tensor) or isinstance(tensor, UninitializedTensorMixin):
+            if not isinstance(tensor, torch.Tensor) or isinstance(
+                tensor, (UninitializedParameter, UninitializedBuffer)
+            ):
                 continue
             if tensor.device.type == "cpu" and tensor.layout == torch.strided:
                 storage = tensor.untyped_storage()
