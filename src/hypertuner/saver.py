@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner.checkpoint import commit, offer, reference
+from hypertuner.checkpoint import commit, offer, reference, retention
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import CheckpointError
@@ -40,6 +40,9 @@ class Saver:
         mode: 'min' or 'max', where the metric's name does not tell.
         keep_last: How many of this attempt's newest checkpoints stay.
         keep_best: How many of its best ones.
+        keep_every: Those stay whose step is a multiple of it.
+        keep_trail: At most so many of the others stay, farther and farther back in time, as weights without training
+            state, of at most HYPERTUNER_TRAIL_BYTES (1 GB) together; 0 for none.
         background: Not built yet; a save returns when it is durable.
 
     In a run that begins from a parent or is resumed, the checkpoint is in the model when this returns.
@@ -64,12 +67,13 @@ class Saver:
         mode: str | None = None,
         keep_last: int = 1,
         keep_best: int = 1,
+        keep_every: int | None = None,
+        keep_trail: int = 8,
         background: bool = False,
     ) -> None:
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode is 'min' or 'max', got {mode!r}")
-        if keep_last < 1 or keep_best < 0:
-            raise ValueError(f"keep_last is at least 1 and keep_best at least 0, got {keep_last} and {keep_best}")
+        self._keep = retention.Keep(keep_last, keep_best, keep_every, keep_trail)
         self._made_in = current.run()
         self._training = {
             name: part
@@ -84,7 +88,6 @@ class Saver:
             if part is not None
         }
         self._monitor, self._mode = monitor, mode
-        self._keep_last, self._keep_best = keep_last, keep_best
         self._restored: Checkpoint | None = None
         self._is_resumed = False
         self._own_before_fork: list[CheckpointFile] = []
@@ -178,7 +181,7 @@ class Saver:
 
         path = commit.commit(attempt, run, wanted.step, header, write)
         offer.offer(run, path)
-        commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
+        retention.retain(run, attempt, self._keep, path, adapter.thin)
         return dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
 
     def _watched(self, active: ActiveRun, metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -1,4 +1,4 @@
-"""Committing a checkpoint: a new file, synced, linked into place; then model.pt; then retention.
+"""Committing a checkpoint: a new file, synced, linked into place; then model.pt; then retention (`retention.py`).
 
 The order is the promise: nothing older is removed or replaced before the new file is durable under its name.
 """
@@ -13,10 +13,9 @@ from typing import Any
 
 from hypertuner import files
 from hypertuner.checkpoint.format import archive, trust
-from hypertuner.checkpoint.offer import best_of
-from hypertuner.errors import CheckpointError, ConfigError, StorageError
-from hypertuner.store import Attempt, CheckpointFile, Run
-from hypertuner.store.said import say, say_once
+from hypertuner.errors import CheckpointError, ConfigError
+from hypertuner.store import Attempt, Run
+from hypertuner.store.said import say_once
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,7 @@ def commit(
     if not attempt.layout.checkpoints.exists():  # its first save
         _sweep(run)
     files.make_folder(attempt.layout.checkpoints)
-    repeat = 0
-    while (path := attempt.layout.checkpoint(step, repeat)).exists():
-        repeat += 1
+    path = attempt.layout.checkpoint(step, _next_repeat(attempt, step))
     with files.Draft(path, mode=0o444) as draft:
         extra = write(draft.file)
         archive.seal(draft.file, {**header, **extra}, _key())
@@ -55,6 +52,11 @@ def commit(
     # A new attempt may have begun while this one wrote: model.pt is no longer this one's to move.
     check_is_newest(attempt, run)
     return path
+
+
+def _next_repeat(attempt: Attempt, step: int) -> int:
+    """One more than any that is there: a name that retention set free would sort before what is older."""
+    return max((file.repeat + 1 for file in attempt.checkpoints() if file.step == step), default=0)
 
 
 def _sweep(run: Run) -> None:
@@ -80,39 +82,3 @@ def check_is_newest(attempt: Attempt, run: Run) -> None:
             f"Run {run.name!r} was started again: attempt {newest.number} owns it, this is attempt {attempt.number}.\n"
             f"  What this attempt saved stays in {attempt.layout.checkpoints}. Stop one of the two."
         )
-
-
-def retain(attempt: Attempt, *, keep_last: int, keep_best: int) -> None:
-    """Remove the checkpoints of this attempt beyond the newest `keep_last` and the best `keep_best`.
-
-    Never one of an earlier attempt; a file that cannot be removed or read stays, and is said.
-    """
-    remaining = attempt.checkpoints()
-    kept = set(remaining[-keep_last:] if keep_last else [])
-    candidates = list(remaining)
-    for _ in range(keep_best):
-        best = best_of(candidates)
-        if best is None:
-            break
-        kept.add(best)
-        candidates.remove(best)
-    for file in remaining:
-        if file not in kept and _is_readable(file):
-            _remove(file)
-
-
-def _is_readable(file: CheckpointFile) -> bool:
-    """Whether a checkpoint tells its metrics: of one that does not, nobody knows that it is not the best."""
-    try:
-        archive.inspect(file.path)
-    except (StorageError, OSError) as error:
-        say_once(f"an old checkpoint cannot be read, and stays: {error}")
-        return False
-    return True
-
-
-def _remove(file: CheckpointFile) -> None:
-    try:
-        files.remove(file.path)
-    except OSError as error:
-        say(f"could not remove the old checkpoint {file.path}: {error.strerror}")

@@ -7,6 +7,7 @@ import pickle
 import platform
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.adapter import Restored
-from hypertuner.frameworks.torch import modules, objects, parent, reading, training
+from hypertuner.frameworks.torch import modules, objects, parent, reading, thinning, training
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
 from hypertuner.store import ranks
 from hypertuner.store.active import ActiveRun
@@ -190,8 +191,10 @@ class TorchAdapter:
         tensors = reading.Tensors(archive)
         saved = tensors.document().get("training")
         if not saved:
+            thinned = archive.index.extra.get("thinned")
+            why = "its training state was taken out to save room" if thinned else "it was saved without training state"
             raise CheckpointError(
-                f"{archive.path} holds the model only: it was saved without training state.\n"
+                f"{archive.path} holds the model only: {why}.\n"
                 "  Give the Saver what it should keep (optimizer=…), or start from the weights: --from."
             )
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
@@ -205,6 +208,10 @@ class TorchAdapter:
 
         left += randomness()
         return Restored(report, tuple(done), tuple(left), parent.until_first_step(randomness))
+
+    def thin(self, path: Path) -> None:
+        """Take the training state out of a checkpoint file."""
+        thinning.thin(path)
 
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""

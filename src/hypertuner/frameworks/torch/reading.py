@@ -147,6 +147,19 @@ def load_safely(archive: Archive, device: torch.device | str | None = None) -> A
         ) from error
 
 
+def map_safely(path: Path) -> dict[str, Any]:
+    """The dict in one of hypertuner's files, its tensors mapped and not read. CorruptFileError for anything else."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CorruptFileError(
+            f"{path} cannot be read as a torch file: {str(error).splitlines()[0]}", path=path
+        ) from error
+    if not isinstance(loaded, dict):
+        raise CorruptFileError(f"{path} holds no dict.", path=path)
+    return loaded
+
+
 def refusal(path: Path, names: tuple[str, ...]) -> UnsafeFileError:
     """The refusal of a file that holds objects, with what it would import."""
     listed = "\n".join(f"    {name}" for name in names[:20])
