@@ -51,6 +51,16 @@ def offered(run: Run) -> Path | None:
     return chosen.path
 
 
+def refresh(run: Run) -> None:
+    """Let model.pt be the file of the checkpoint it is, where that was thinned or restored; nothing else changes it."""
+    chosen = _chosen(on_path(run))
+    model = run.layout.model
+    if chosen is None or _is_going_on(run) or _is_same_file(chosen.path, model):
+        return
+    if is_same(chosen.path, model):
+        files.link_or_copy(chosen.path, model)
+
+
 def on_path(run: Run) -> list[CheckpointFile]:
     """The checkpoints on a run's path, in the order they were made.
 
