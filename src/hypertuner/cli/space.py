@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 from hypertuner.checkpoint import cleaning
 from hypertuner.checkpoint.cleaning import Kind, Plan
 from hypertuner.cli import terminal
 from hypertuner.cli.terminal import Cell, Column, count_text, size_text
 from hypertuner.cli.trash import agreed, list_lines
-from hypertuner.errors import ConfigError, MissingExtraError
+from hypertuner.errors import ConfigError
 from hypertuner.frameworks.adapter import torch_adapter
 from hypertuner.store import Storage
 from hypertuner.store.trash import Trash, freed_bytes
 
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "p": 1000**5}
-_BINARY = {unit: 1024**power for power, unit in enumerate(_UNITS)}
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kmgtp]?)(i?)b", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?(?:([kmgtp])(i?)b?|b)", re.IGNORECASE)
 
 
 def size_bytes(text: str) -> int:
-    """Bytes of '20GB', '500 MB', '1.5TB', '8GiB'. ConfigError for anything else."""
+    """Bytes of '20GB', '500 MB', '1.5T', '8GiB'. ConfigError for anything else."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"--to {text!r} is no size.\n  Write 20GB, 500MB or 1.5TB (or GiB, of 1024 each).", key="to")
     number, unit, binary = match.groups()
-    return int(float(number) * (_BINARY if binary else _UNITS)[unit.lower()])
+    power = " kmgtp".index(unit.lower()) if unit else 0
+    return int(float(number) * (1024 if binary else 1000) ** power)
 
 
 def clean_to(storage: Storage, size: str, *, older_than: str | None, yes: bool, dry_run: bool) -> int:
@@ -42,9 +40,9 @@ def clean_to(storage: Storage, size: str, *, older_than: str | None, yes: bool, 
             "  hypertuner clean --to SIZE; hypertuner clean --older-than AGE",
             key="to",
         )
-    thin = _thinner()
-    plan = cleaning.plan(storage, most_bytes, can_thin=thin is not None)
-    if thin is None:
+    can_thin = importlib.util.find_spec("torch") is not None  # imported only to do it: that takes seconds
+    plan = cleaning.plan(storage, most_bytes, can_thin=can_thin)
+    if not can_thin:
         terminal.say("PyTorch is not installed here, so training state stays: pip install 'hypertuner[torch]'")
     if not plan.gone:
         terminal.say(f"{storage.path} takes {size_text(plan.before)}. {_what_stays(plan, most_bytes)}".rstrip())
@@ -59,24 +57,13 @@ def clean_to(storage: Storage, size: str, *, older_than: str | None, yes: bool, 
     if not agreed("Move all of this into the trash?", yes):
         terminal.say("Nothing was moved.")
         return 1
-    problems = cleaning.carry_out(storage, plan, thin or _keep)
+    problems = cleaning.carry_out(storage, plan, lambda path: torch_adapter().thin(path))
     for problem in problems:
         terminal.say(f"left as it is: {problem}")
     now = cleaning.storage_bytes(storage)
     terminal.say(f"{storage.path} takes {size_text(now)} now.")
     _say_trash(storage)
     return int(bool(problems) or now > most_bytes)
-
-
-def _thinner() -> Callable[[Path], None] | None:
-    try:
-        return torch_adapter().thin
-    except MissingExtraError:
-        return None
-
-
-def _keep(path: Path) -> None:
-    """Nothing is thinned where nothing can be."""
 
 
 def _show(plan: Plan) -> None:
