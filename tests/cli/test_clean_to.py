@@ -464,6 +464,19 @@ def test_show_marks_what_has_weights_only(storage, main):
     assert [saved["is_thinned"] for saved in shown] == [True, True, False]
 
 
+def test_resume_and_fork_of_what_has_weights_only_stop_before_they_start(storage, main, tmp_path):
+    run = trained("r", [3.0, 2.0, 1.0], keep_last=2)
+    (tmp_path / "train.py").write_text("raise SystemExit('started')\n")
+    for words in (("resume", "r@0"), ("run", "train.py", "--fork", "r@0")):
+        code, said = main(*words)
+        assert code == 1
+        assert "has its weights only" in said
+        assert "Whole are: r@1, r@2" in said
+        assert "--from r@0" in said
+    assert [found.name for found in Storage().list()] == ["r"]
+    assert len(run.attempts()) == 1
+
+
 def test_pinning_leaves_what_else_people_noted(storage, main):
     trained("r", [1.0])
     main("note", "r", "odd")
