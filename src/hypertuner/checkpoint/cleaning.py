@@ -248,8 +248,8 @@ def _look(run: Run) -> _Look | None:
         record, notes = run.record(), run.notes()
     except (StorageError, OSError):
         return None
-    protected = {file for file in checkpoints if offer.is_same(file.path, run.layout.model)}
-    protected |= {*on_path[-1:], *([best] if best is not None else [])}
+    offered = offer.behind(run.layout.model, checkpoints)
+    protected = {*on_path[-1:], *(file for file in (best, offered) if file is not None)}
     others = [file for file in checkpoints if file not in protected and file not in pins and _told(file) is not None]
     monitor, mode, score = _score(best)
     return _Look(

@@ -8,6 +8,7 @@ a file that is none of the run's checkpoints, is left alone.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypertuner import files
@@ -42,7 +43,7 @@ def offered(run: Run) -> Path | None:
     chosen = _chosen(on_path(run))
     if chosen is None:
         return model if model.exists() else None
-    if model.exists() and (is_same(chosen.path, model) or not _is_one_of(model, checkpoints)):
+    if model.exists() and (is_same(chosen.path, model) or behind(model, checkpoints) is None):
         return model
     if not _is_going_on(run):
         with contextlib.suppress(OSError, StorageError):
@@ -122,8 +123,10 @@ def _is_going_on(run: Run) -> bool:
     return run.state() in (RunState.running, RunState.unknown)
 
 
-def _is_one_of(model: Path, checkpoints: list[CheckpointFile]) -> bool:
-    return any(is_same(file.path, model) for file in checkpoints)
+def behind(path: Path, checkpoints: Sequence[CheckpointFile]) -> CheckpointFile | None:
+    """The checkpoint that a file (model.pt) is: a link to it, a copy, or the same with or without training state."""
+    linked = (file for file in checkpoints if _is_same_file(file.path, path))
+    return next(linked, None) or next((file for file in reversed(checkpoints) if is_same(file.path, path)), None)
 
 
 def is_same(one: Path, other: Path) -> bool:

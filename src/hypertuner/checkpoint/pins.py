@@ -40,10 +40,9 @@ def pin(found: Resolved, *, off: bool = False) -> tuple[Run, CheckpointFile]:
 
 
 def _checkpoint(found: Resolved) -> tuple[Run, CheckpointFile]:
-    if found.run is not None:
-        for file in reversed(found.run.checkpoints()):
-            if offer.is_same(file.path, found.path):
-                return found.run, file
+    file = offer.behind(found.path, found.run.checkpoints()) if found.run is not None else None
+    if found.run is not None and file is not None:
+        return found.run, file
     raise CheckpointError(
         f"{found.reference!r} is no checkpoint of a run, so it cannot be pinned.\n"
         "  hypertuner show RUN   lists those that can: RUN@STEP."

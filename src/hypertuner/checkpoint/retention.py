@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hypertuner import files, settings
 from hypertuner.checkpoint.about import About, about
-from hypertuner.checkpoint.offer import best_of, is_same
+from hypertuner.checkpoint.offer import behind, best_of
 from hypertuner.checkpoint.pins import pinned
 from hypertuner.errors import HypertunerError, StorageError
 from hypertuner.store import Attempt, CheckpointFile, Run
@@ -68,7 +68,9 @@ def retain(run: Run, attempt: Attempt, keep: Keep, saved: Path, thin: Callable[[
 def _kept(run: Run, remaining: Sequence[CheckpointFile], keep: Keep, saved: Path) -> set[CheckpointFile]:
     """Those that stay as they are."""
     kept = {*remaining[-keep.last :], *pinned(run, remaining)}
-    kept |= {file for file in remaining if file.path == saved or is_same(file.path, run.layout.model)}
+    kept |= {file for file in remaining if file.path == saved}
+    if (offered := behind(run.layout.model, remaining)) is not None:
+        kept.add(offered)
     kept |= {file for file in remaining if keep.every is not None and file.step % keep.every == 0}
     candidates = list(remaining)
     for _ in range(keep.best):

@@ -21,9 +21,11 @@ from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, CorruptFileError
 from hypertuner.frameworks.torch import reading
+from hypertuner.frameworks.torch.state import is_plain
 from hypertuner.store import records
 
 _MODEL = ("state_dict", "module_tensors")
+_OURS = (*_MODEL, "module", "opaque")
 
 
 def thin(path: Path) -> None:
@@ -40,7 +42,7 @@ def thin(path: Path) -> None:
         if not isinstance(root, dict) or not (index.extra.get("training") or "training" in root):
             return
         trusted, key = _trusted(old)
-        document = _without_training(path, root, odd=bool(index.extra.get("state_odd")))
+        document = _without_training(old, root)
         header = _header(index)
         with files.Draft(path, mode=0o444) as draft:
             new = _write(draft, document, header, key if trusted == "yours" else None)
@@ -78,19 +80,25 @@ def _header(index: Index) -> dict[str, Any]:
     }
 
 
-def _without_training(path: Path, root: Mapping[str, Any], *, odd: bool) -> dict[str, Any]:
-    """The document as safe loading gives it, its tensors mapped. Bytes that are code are those the mark covers."""
-    document = reading.map_safely(path)
-    document.pop("training", None)
-    for name in ("module", "opaque"):
-        if name in document:
-            document[name] = root[name]
-    if "opaque" in document:
-        if odd:
-            document["opaque"] = without_part(root["opaque"], "training")
-        else:
-            del document["opaque"]
-    return document
+def _without_training(old: Archive, root: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without its training state, its tensors mapped. Bytes that are code are those the mark covers."""
+    document = {name: value for name, value in root.items() if name != "training"}
+    tensors = reading.Mapped(old)
+    for part in _MODEL:
+        if part in document:
+            document[part] = tensors.part(part)
+    if old.index.extra.get("state_odd"):
+        document["opaque"] = without_part(root["opaque"], "training")
+    else:
+        document.pop("opaque", None)
+    if is_plain({name: value for name, value in document.items() if name not in _MODEL}):
+        return document
+    # Something that a later hypertuner added: as safe loading gives it.
+    return {
+        name: document[name] if name in _OURS else value
+        for name, value in tensors.document().items()
+        if name in document
+    }
 
 
 def without_part(data: bytes, part: str) -> bytes:
