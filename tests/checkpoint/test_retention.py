@@ -388,7 +388,7 @@ def test_model_pt_is_the_best_or_the_newest_wherever_retention_is_stopped(storag
             if count < number:
                 break
             step += 1
-        assert number > 30
+        assert number > 20
 
 
 def test_keep_is_checked():

@@ -5,16 +5,16 @@ The order is the promise: nothing older is removed or replaced before the new fi
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint.format import archive, trust
+from hypertuner.checkpoint.format import trust
+from hypertuner.checkpoint.saves import UnderWay
 from hypertuner.errors import CheckpointError, ConfigError
-from hypertuner.store import Attempt, Run
+from hypertuner.store import Attempt, Run, layout
 from hypertuner.store.said import say_once
 
 
@@ -27,36 +27,53 @@ class Checkpoint:
     epoch: int | None
     metrics: Mapping[str, Any]
     path: Path | None
-    """None in a process that writes nothing: a worker, or under HYPERTUNER_MODE=off."""
+    """None in a process that writes nothing: a worker, or under HYPERTUNER_MODE=off; and of a save that was left out
+    (background='skip')."""
     step_given: bool = True
     """False when nobody said the step and nothing was logged: it is then 0 for want of a number."""
+    under_way: UnderWay | None = field(default=None, repr=False, compare=False)
+    """The save in the background that makes it durable."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the file is under its name and survives a power cut."""
+        return self.path is not None and (self.under_way is None or (self.under_way.is_done and self.path.exists()))
+
+    def wait(self) -> Checkpoint:
+        """Return when the checkpoint is durable, or the later one that took its place (background='coalesce').
+
+        Raises: what saving it raised.
+        """
+        if self.under_way is not None:
+            self.under_way.wait()
+        return self
 
 
-def commit(
-    attempt: Attempt, run: Run, step: int, header: Mapping[str, Any], write: Callable[[io.RawIOBase], Mapping[str, Any]]
-) -> Path:
-    """Save one checkpoint of an attempt; its path, once it is durable.
+def commit(attempt: Attempt, run: Run, path: Path, write: Callable[[files.NewFile, bytes | None], None]) -> None:
+    """Save one checkpoint of an attempt at `path`, which `free_path` gave; returns when it is durable.
 
-    `write` fills the file and returns what the index says besides `header`. A failure leaves what was there.
+    `write` fills the file, seals it, and marks it by the key it is given. A failure leaves what was there.
     Raises: CheckpointError when a newer attempt owns the run; StorageFullError; what `write` raises.
     """
     check_is_newest(attempt, run)
     if not attempt.layout.checkpoints.exists():  # its first save
         _sweep(run)
     files.make_folder(attempt.layout.checkpoints)
-    path = attempt.layout.checkpoint(step, _next_repeat(attempt, step))
     with files.Draft(path, mode=0o444) as draft:
-        extra = write(draft.file)
-        archive.seal(draft.file, {**header, **extra}, _key())
+        write(draft.file, _key())
         draft.commit_new()
     # A new attempt may have begun while this one wrote: model.pt is no longer this one's to move.
     check_is_newest(attempt, run)
-    return path
 
 
-def _next_repeat(attempt: Attempt, step: int) -> int:
-    """One more than any that is there: a name that retention set free would sort before what is older."""
-    return max((file.repeat + 1 for file in attempt.checkpoints() if file.step == step), default=0)
+def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path:
+    """Where the next checkpoint of a step belongs, after those that are there and `taken`, still being written.
+
+    A name that retention has set free is not given again: it would sort before what is older.
+    """
+    there = [(file.step, file.repeat) for file in attempt.checkpoints()]
+    there += filter(None, map(layout.checkpoint_step, taken))
+    return attempt.layout.checkpoint(step, max((repeat + 1 for at, repeat in there if at == step), default=0))
 
 
 def _sweep(run: Run) -> None:

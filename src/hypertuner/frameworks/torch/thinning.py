@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hypertuner import files
 from hypertuner.checkpoint.format import archive, pickles, trust
 from hypertuner.checkpoint.format.archive import Archive, Index
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, CorruptFileError
-from hypertuner.frameworks.torch import reading
+from hypertuner.frameworks.torch import reading, saving
 from hypertuner.frameworks.torch.state import is_plain
 from hypertuner.store import records
 
@@ -45,17 +43,12 @@ def thin(path: Path) -> None:
         document = _without_training(old, root)
         header = _header(index)
         with files.Draft(path, mode=0o444) as draft:
-            new = _write(draft, document, header, key if trusted == "yours" else None)
-            _check(path, index, new)
+            saving.write(draft.file, document, header, key if trusted == "yours" else None)
+            _check(path, index, archive.inspect(str(draft.file.name)))
             draft.commit_replace()
     if trusted == "vouched" and key is not None:
         with Archive.open(path) as thinned:
             trust.vouch(thinned.mark_by(key))
-
-
-def _write(draft: files.Draft, document: Mapping[str, Any], header: Mapping[str, Any], key: bytes | None) -> Index:
-    torch.save(document, draft.file)
-    return archive.seal(draft.file, header, key)
 
 
 def _trusted(old: Archive) -> tuple[str | None, bytes | None]:
