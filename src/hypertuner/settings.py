@@ -65,6 +65,12 @@ MATCH_FLOOR = Setting(
     "HYPERTUNER_MATCH_FLOOR",
     "share of a model's parameters below which weights of another run are refused",
 )
+TRAIL_BYTES = Setting(
+    "trail_bytes",
+    1_000_000_000,
+    "HYPERTUNER_TRAIL_BYTES",
+    "most that the weights-only checkpoints of an attempt's trail take together, in bytes",
+)
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -80,6 +86,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,
     MATCH_FLOOR,
+    TRAIL_BYTES,
     RANKS_WAIT_S,
 )
 

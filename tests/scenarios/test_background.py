@@ -173,7 +173,7 @@ def test_an_error_is_raised_by_the_next_save_once_and_then_saving_goes_on(storag
     assert "the save of step 1 of r failed in the background" in capsys.readouterr().err
     run = Run(storage / "r")
     assert run.state() == RunState.finished
-    assert [file.step for file in run.checkpoints()] == [3]
+    assert [file.step for file in run.checkpoints()] == [0, 3]
 
 
 def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from hypertuner import files
@@ -101,6 +102,13 @@ class Adapter(Protocol):
         self, model: Any, training: Mapping[str, Any], archive: Archive, *, fork: bool, trusted: bool
     ) -> Restored:
         """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork."""
+        ...
+
+    def thin(self, path: Path) -> None:
+        """Take the training state out of a checkpoint file, atomically; all else stays as it was, its trust too.
+
+        CorruptFileError, with the file as it was, for one that is damaged; nothing happens to one without any.
+        """
         ...
 
     def guard(self, active: Any, filled: Any, report: LoadReport | None) -> None:

@@ -73,6 +73,8 @@ class Notes:
     starred: bool = False
     colour: str | None = None
     archived: bool = False
+    pins: tuple[str, ...] = ()
+    """Checkpoints that stay whatever else goes, as attempt and file name: '1/step-00001200'."""
     former: Mapping[str, str] = field(default_factory=dict)
     """Names that the run had before, each with the time until which it had it: children know it by one of them."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.adapter import Restored
-from hypertuner.frameworks.torch import modules, objects, parent, reading, training
+from hypertuner.frameworks.torch import modules, objects, parent, reading, thinning, training
 from hypertuner.frameworks.torch.saving import Capture
 from hypertuner.frameworks.torch.staging import Staging
 from hypertuner.frameworks.torch.state import State, set_versions, versions_of
@@ -170,8 +171,10 @@ class TorchAdapter:
         tensors = reading.Tensors(archive)
         saved = tensors.document().get("training")
         if not saved:
+            thinned = archive.index.extra.get("thinned")
+            why = "its training state was taken out to save room" if thinned else "it was saved without training state"
             raise CheckpointError(
-                f"{archive.path} holds the model only: it was saved without training state.\n"
+                f"{archive.path} holds the model only: {why}.\n"
                 "  Give the Saver what it should keep (optimizer=…), or start from the weights: --from."
             )
         odd = _opaque(archive)["training"] if trusted and "opaque" in tensors.document() else None
@@ -185,6 +188,10 @@ class TorchAdapter:
 
         left += randomness()
         return Restored(report, tuple(done), tuple(left), parent.until_first_step(randomness))
+
+    def thin(self, path: Path) -> None:
+        """Take the training state out of a checkpoint file."""
+        thinning.thin(path)
 
     def guard(self, active: ActiveRun, filled: Any, report: LoadReport | None) -> None:
         """Watch the first optimizer step of a run that begins from a parent."""

@@ -108,10 +108,34 @@ class Tensors:
     def document(self) -> dict[str, Any]:
         """The whole dict that torch.load gives, read with its safe defaults."""
         if self._document is None:
-            loaded = load_safely(self._archive, self._device)
-            if not isinstance(loaded, dict):
-                raise CorruptFileError(f"{self._archive.path} holds no dict.", path=self._archive.path)
-            self._document = loaded
+            self._document = _checked(load_safely(self._archive, self._device), self._archive)
+        return self._document
+
+
+def _checked(loaded: Any, archive: Archive) -> dict[str, Any]:
+    if not isinstance(loaded, dict):
+        raise CorruptFileError(f"{archive.path} holds no dict.", path=archive.path)
+    return loaded
+
+
+class Mapped(Tensors):
+    """The same, mapped from the file and not read: for who writes them somewhere else, and checks them there."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(archive)
+        self._whole: Any = None  # torch says of what it maps only that it is some storage
+
+    def _read(self, key: str) -> torch.UntypedStorage:
+        row = self._archive.index.storages[key]
+        if self._whole is None:
+            self._whole = torch.UntypedStorage.from_file(str(self._archive.path), False, self._archive.nbytes)
+        storage: torch.UntypedStorage = self._whole[row.offset : row.offset + row.nbytes]
+        return storage
+
+    def document(self) -> dict[str, Any]:
+        """The whole dict that torch.load gives, read with its safe defaults."""
+        if self._document is None:
+            self._document = _checked(load_safely(self._archive, mmap=True), self._archive)
         return self._document
 
 
@@ -127,8 +151,11 @@ def check_device(device: torch.device | str) -> None:
         ) from error
 
 
-def load_safely(archive: Archive, device: torch.device | str | None = None) -> Any:
-    """What `torch.load(weights_only=True)` makes of an open file. UnsafeFileError for what it refuses."""
+def load_safely(archive: Archive, device: torch.device | str | None = None, *, mmap: bool = False) -> Any:
+    """What `torch.load(weights_only=True)` makes of an open file. UnsafeFileError for what it refuses.
+
+    With `mmap` the tensors are mapped from the file that has its name now.
+    """
     if archive.kind in (
         "torchscript",
         "pickle",
@@ -138,7 +165,8 @@ def load_safely(archive: Archive, device: torch.device | str | None = None) -> A
         return Tensors(archive, device).part("state_dict")
     archive.file.seek(0)
     try:
-        return torch.load(archive.file, map_location=device or "cpu", weights_only=True)
+        source = archive.path if mmap else archive.file  # torch maps what has a name
+        return torch.load(source, map_location=device or "cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise refusal(archive.path, archive.globals) from error
     except (RuntimeError, EOFError, ValueError) as error:
