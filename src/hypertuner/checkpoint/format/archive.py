@@ -83,11 +83,16 @@ class Archive:
 
         Raises: CorruptFileError, with what the file is instead and what to do; OSError where it cannot be opened.
         """
-        file = open_regular(path)
+        return cls._of(open_regular(path), path)
+
+    @classmethod
+    def _of(cls, file: io.FileIO, path: Path | str, *, loose: bool = False) -> Archive:
         try:
             kind, directory = recognise(file, str(path))
             if directory is not None:
                 return cls(file, Path(path), kind, directory)
+            if loose and kind in ("safetensors", "torch-legacy", "pickle"):
+                return Loose(file, Path(path), kind)
             if kind == "zip":
                 raise refuse_zip(file, str(path))
             if kind in READABLE:
@@ -218,14 +223,15 @@ class Archive:
 
     def _own_index(self) -> Index:
         index = from_json(self._index_bytes, str(self.path))
-        names = set(storage_names(self._directory))
-        if names != {f"data/{key}" for key in index.storages}:
+        members = self._directory.members
+        keys = {name: f"data/{name}" for name in index.storages}
+        if set(storage_names(self._directory)) != set(keys.values()):
             raise self._damaged("its index names other storages than its directory")
         # The members' own headers are left alone until a storage is asked for: reading each would touch the whole of
         # a large file. The directory alone proves that no storage can reach into another or out of the file.
-        for key, row in index.storages.items():
-            entry = self._directory.members[f"data/{key}"]
-            if row.nbytes != entry.nbytes or row.offset < entry.start + 30 or row.offset + row.nbytes > entry.limit:
+        for key, (offset, nbytes, _) in index.storages.items():
+            entry = members[keys[key]]
+            if nbytes != entry.nbytes or offset < entry.start + 30 or offset + nbytes > entry.limit:
                 raise self._damaged(f"its index and its directory disagree about storage {key!r}")
         return index
 
@@ -269,16 +275,7 @@ def open_model(path: Path | str) -> Archive:
 
     Raises: CorruptFileError, with what the file is instead and what to do; OSError where it cannot be opened.
     """
-    file = open_regular(path)
-    try:
-        kind, _ = recognise(file, str(path))
-        if kind in READABLE and kind in ("safetensors", "torch-legacy", "pickle"):
-            return Loose(file, Path(path), kind)
-    except (CorruptFileError, OSError):
-        file.close()
-        raise
-    file.close()
-    return Archive.open(path)
+    return Archive._of(open_regular(path), path, loose=True)
 
 
 def inspect(path: Path | str) -> Index:
