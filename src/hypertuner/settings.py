@@ -65,6 +65,12 @@ MATCH_FLOOR = Setting(
     "HYPERTUNER_MATCH_FLOOR",
     "share of a model's parameters below which weights of another run are refused",
 )
+READ = Setting(
+    "read",
+    "auto",
+    "HYPERTUNER_READ",
+    "how weights come out of a file: `map` (when looked at), `read` (into memory), `auto` (`read` on a network)",
+)
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -80,6 +86,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,
     MATCH_FLOOR,
+    READ,
     RANKS_WAIT_S,
 )
 

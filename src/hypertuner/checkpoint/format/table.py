@@ -11,60 +11,48 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from hypertuner.checkpoint.format.rows import (
+    ITEM_BYTES,
+    KINDS,
+    LARGEST,
+    MOST_DIMENSIONS,
+    StorageRow,
+    TensorRow,
+    contiguous,
+    extent,
+    storages_by_columns,
+    tensors_by_columns,
+)
 from hypertuner.errors import CorruptFileError
+
+__all__ = [
+    "FORMAT",
+    "HEADER_KEYS",
+    "ITEM_BYTES",
+    "MOST_BYTES",
+    "MOST_DIMENSIONS",
+    "MOST_TENSORS",
+    "Index",
+    "StorageRow",
+    "TensorRow",
+    "check",
+    "contiguous",
+    "from_json",
+    "index_of",
+    "newer",
+    "ties_of",
+    "to_json",
+]
 
 FORMAT = "hypertuner/1"
 MOST_BYTES = 64 * 1024 * 1024  # an index is read whole; this is far above any real one
 MOST_TENSORS = 1_000_000
-MOST_DIMENSIONS = 64  # torch's own limit
 MOST_BRACKETS = 6_000_000  # lists and dicts in an index: they cost ~60 bytes of memory for 2 bytes of file
-_LARGEST = 2**63 - 1
-
-ITEM_BYTES: Mapping[str, int] = {
-    **dict.fromkeys(("bool", "uint8", "int8", "qint8", "quint8", "quint4x2", "quint2x4"), 1),
-    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
-    **dict.fromkeys(("float4_e2m1fn_x2", "bits8", "bits1x8", "bits2x4", "bits4x2"), 1),
-    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16", "bits16"), 2),
-    **dict.fromkeys(("int32", "uint32", "float32", "complex32", "qint32"), 4),
-    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
-    "complex128": 16,
-}
-KINDS = ("strided", "sparse_coo", "sparse_csr", "quantized", "other")
-
-
-class TensorRow(NamedTuple):
-    """One tensor: a view of `shape` and `stride` that begins `offset` elements into storage `storage`.
-
-    Only a 'strided' row can be read from the bytes by these figures alone; the other kinds are read by torch.
-    `storage` is None where the tensor has none (sparse, meta).
-    """
-
-    kind: str
-    storage: str | None
-    dtype: str
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-
-
-class StorageRow(NamedTuple):
-    """One storage: where its bytes lie in the file, and their xxh3-128 (None where the file records none)."""
-
-    offset: int
-    nbytes: int
-    xxh3: str | None
-
-
-# What `_make` does, at a third of the price: of thousands of rows it is what reading an index costs.
-_TENSOR_ROW = partial(tuple.__new__, TensorRow)
-_STORAGE_ROW = partial(tuple.__new__, StorageRow)
 
 
 @dataclass(frozen=True)
@@ -197,20 +185,6 @@ def check(index: Index, where: str) -> None:
                 )
 
 
-def extent(row: TensorRow) -> int:
-    """How many bytes of its storage a row needs, counted from the storage's beginning."""
-    span = _span(row.shape, row.stride)
-    return (row.offset + span) * ITEM_BYTES.get(row.dtype, 0) if span else 0
-
-
-@lru_cache(maxsize=4096)  # a model has few shapes
-def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """How many elements lie from a tensor's first to its last, with both; 0 where it has none."""
-    if 0 in shape:
-        return 0
-    return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-
-
 def ties_of(rows: Mapping[str, TensorRow]) -> list[list[str]]:
     """The names that are one and the same tensor (storage, dtype, shape, stride and offset), in groups."""
     groups: dict[TensorRow, list[str]] = {}
@@ -219,17 +193,6 @@ def ties_of(rows: Mapping[str, TensorRow]) -> list[list[str]]:
         if row.storage is not None and 0 not in row.shape:
             groups.setdefault(row, []).append(name)
     return [names for names in groups.values() if len(names) > 1]
-
-
-@lru_cache(maxsize=4096)
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The stride of a tensor whose elements lie in reading order, as torch counts it."""
-    stride: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        stride.append(step)
-        step *= size or 1
-    return tuple(stride[::-1])
 
 
 def newer(where: str, format: str) -> str:
@@ -267,14 +230,14 @@ class _Wrong:
 
     def unless_count(self, value: object, part: str) -> int:
         # Exactly int: True is an int to Python and not to us.
-        if type(value) is not int or not 0 <= value <= _LARGEST:
+        if type(value) is not int or not 0 <= value <= LARGEST:
             raise self.error(part, "a whole number of 0 or more")
         return value
 
     def unless_counts(self, value: object, part: str) -> tuple[int, ...]:
         numbers = self.unless_list(value, part)
         for number in numbers:
-            if type(number) is not int or not 0 <= number <= _LARGEST:
+            if type(number) is not int or not 0 <= number <= LARGEST:
                 raise self.error(part, "whole numbers of 0 or more")
         return tuple(numbers)
 
@@ -292,56 +255,18 @@ def _packed(row: TensorRow) -> list[Any]:
 
 def _rows(values: Mapping[str, Any], wrong: _Wrong) -> dict[str, TensorRow]:
     """The checked rows of a part: column by column, which is quick, else one by one, which names the one at fault."""
-    rows = _by_columns(list(values.values()))
+    rows = tensors_by_columns(list(values.values()))
     if rows is not None:
         return dict(zip(values, rows, strict=True))
     return {name: _unpacked(row, name, wrong) for name, row in values.items()}
 
 
-def _by_columns(values: list[Any]) -> list[TensorRow] | None:
-    """The rows, where all are 'strided' and nothing about any of them is odd; else None."""
-    if set(map(type, values)) != {list} or set(map(len, values)) != {6}:
-        return None
-    kinds, storages, dtypes, sizes, steps, offsets = zip(*values, strict=True)
-    strides = [step for step in steps if step is not None]
-    texts, lists = set(map(type, chain(kinds, storages, dtypes))), set(map(type, chain(sizes, strides)))
-    if texts != {str} or lists != {list} or set(kinds) != {"strided"} or not ITEM_BYTES.keys() >= set(dtypes):
-        return None
-    numbers = list(chain(offsets, chain.from_iterable(sizes), chain.from_iterable(strides)))
-    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > _LARGEST:
-        return None
-    shapes = list(map(tuple, sizes))
-    if max(map(len, shapes)) > MOST_DIMENSIONS:
-        return None
-    whole = [contiguous(shape) if step is None else tuple(step) for shape, step in zip(shapes, steps, strict=True)]
-    if list(map(len, whole)) != list(map(len, shapes)):
-        return None
-    return list(map(_TENSOR_ROW, zip(kinds, storages, dtypes, shapes, whole, offsets, strict=True)))
-
-
 def _storage_rows(values: Mapping[str, Any], wrong: _Wrong) -> dict[str, StorageRow]:
     """The checked storages, in either way."""
-    rows = list(values.values())
-    if set(map(type, rows)) == {list} and set(map(len, rows)) == {3}:
-        offsets, lengths, hashes = zip(*rows, strict=True)
-        numbers = (*offsets, *lengths)
-        if (
-            set(map(type, numbers)) == {int}
-            and min(numbers) >= 0
-            and max(numbers) <= _LARGEST
-            and set(map(type, hashes)) == {str}
-            and set(map(len, hashes)) == {32}
-            and _is_hex("".join(hashes))
-        ):
-            return dict(zip(values, map(_STORAGE_ROW, rows), strict=True))
+    rows = storages_by_columns(list(values.values()))
+    if rows is not None:
+        return dict(zip(values, rows, strict=True))
     return {key: _storage_row(row, key, wrong) for key, row in values.items()}
-
-
-def _is_hex(text: str) -> bool:
-    try:
-        return bytes.fromhex(text).hex() == text
-    except ValueError:
-        return False
 
 
 def _unpacked(value: object, name: str, wrong: _Wrong) -> TensorRow:
