@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from hypertuner.checkpoint.format import foreign, pickles, trust, whole
+from hypertuner.checkpoint.format import collecting, foreign, pickles, trust, whole
 from hypertuner.checkpoint.format.directory import Directory, damaged
 from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
@@ -31,7 +31,6 @@ from hypertuner.checkpoint.format.sealing import (
     member,
     read_seal,
     seal,
-    storage_names,
     storages_of,
     tensors_of,
 )
@@ -91,7 +90,8 @@ class Archive:
     @classmethod
     def _of(cls, file: io.FileIO, path: Path | str, *, loose: bool = False) -> Archive:
         try:
-            kind, directory = recognise(file, str(path))
+            with collecting.paused():
+                kind, directory = recognise(file, str(path))
             if directory is not None:
                 return cls(file, Path(path), kind, directory)
             if loose and kind in ("safetensors", "torch-legacy", "pickle"):
@@ -236,6 +236,7 @@ class Archive:
             whole.check_all(self.directory, self.index, self.pickle(), self.data_pkl_sha256())
         return "every bit"
 
+    @collecting.paused()
     def _own_index(self) -> Index:
         index = from_json(self._index_bytes, str(self.path))
         if self.lenient:
@@ -244,14 +245,14 @@ class Archive:
                 raise self._damaged(f"its storage {far[0]!r} lies outside it")
             return index
         members = self.directory.members
-        keys = {name: f"data/{name}" for name in index.storages}
-        if set(storage_names(self.directory)) != set(keys.values()):
+        places = {name[5:]: member for name, member in members.items() if name.startswith("data/") and name != "data/"}
+        if places.keys() != index.storages.keys():
             raise self._damaged("its index names other storages than its directory")
         # The members' own headers are left alone until a storage is asked for: reading each would touch the whole of
         # a large file. The directory alone proves that no storage can reach into another or out of the file.
         for key, (offset, nbytes, _) in index.storages.items():
-            entry = members[keys[key]]
-            if nbytes != entry.nbytes or offset < entry.start + 30 or offset + nbytes > entry.limit:
+            _, start, limit, directory_nbytes, *_ = places[key]
+            if nbytes != directory_nbytes or offset < start + 30 or offset + nbytes > limit:
                 raise self._damaged(f"its index and its directory disagree about storage {key!r}")
         return index
 

@@ -215,7 +215,8 @@ def _read_members(central: bytes, count: int, ceiling: int, where: str) -> tuple
         if at + _CENTRAL.size > len(central):
             raise damaged(where, "its directory ends within an entry")
         mark, flags, method, crc, stored, nbytes, name_bytes, more_bytes, comment_bytes, disk, start = read(central, at)
-        name_at, at = at + _CENTRAL.size, at + _CENTRAL.size + name_bytes + more_bytes + comment_bytes
+        name_at = at + 46
+        at = name_at + name_bytes + more_bytes + comment_bytes
         if mark != b"PK\x01\x02" or at > len(central) or disk != 0:
             raise damaged(where, f"entry {len(found):,} of its directory is none")
         try:

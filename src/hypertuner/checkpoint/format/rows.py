@@ -54,14 +54,8 @@ _TENSOR_ROW = partial(tuple.__new__, TensorRow)
 _STORAGE_ROW = partial(tuple.__new__, StorageRow)
 
 
-def extent(row: TensorRow) -> int:
-    """How many bytes of its storage a row needs, counted from the storage's beginning."""
-    span = _span(row.shape, row.stride)
-    return (row.offset + span) * ITEM_BYTES.get(row.dtype, 0) if span else 0
-
-
 @lru_cache(maxsize=4096)  # a model has few shapes
-def _span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """How many elements lie from a tensor's first to its last, with both; 0 where it has none."""
     if 0 in shape:
         return 0

@@ -24,7 +24,7 @@ from hypertuner.checkpoint.format.rows import (
     StorageRow,
     TensorRow,
     contiguous,
-    extent,
+    span,
     storages_by_columns,
     tensors_by_columns,
 )
@@ -168,19 +168,18 @@ def check(index: Index, where: str) -> None:
     storages = index.storages
     for part, rows in index.tensors.items():
         for name, row in rows.items():
-            if row.kind not in ("strided", "quantized") or row.storage is None:
+            kind, key, dtype, shape, stride, offset = row
+            if kind not in ("strided", "quantized") or key is None:
                 continue
-            storage = storages.get(row.storage)
+            storage = storages.get(key)
             if storage is None:
-                raise _corrupt(
-                    where, f"tensor {name!r} in {part!r} is a view of storage {row.storage!r}, which is not there"
-                )
-            needs = extent(row)
-            if needs > storage.nbytes:
+                raise _corrupt(where, f"tensor {name!r} in {part!r} is a view of storage {key!r}, which is not there")
+            elements = span(shape, stride)
+            if elements and (needs := (offset + elements) * ITEM_BYTES.get(dtype, 0)) > storage.nbytes:
                 raise _corrupt(
                     where,
-                    f"tensor {name!r} in {part!r} leaves its storage: shape {list(row.shape)}, stride "
-                    f"{list(row.stride)} and offset {row.offset} need {needs:,} bytes, storage {row.storage!r} has "
+                    f"tensor {name!r} in {part!r} leaves its storage: shape {list(shape)}, stride "
+                    f"{list(stride)} and offset {offset} need {needs:,} bytes, storage {key!r} has "
                     f"{storage.nbytes:,}; no program writes this by accident",
                 )
 

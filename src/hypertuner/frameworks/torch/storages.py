@@ -68,13 +68,15 @@ class Mapped:
 
     def flat(self, row: StorageRow, dtype: torch.dtype) -> torch.Tensor:
         """A view of the map. What does not lie as its type asks (other programs' files) is read."""
-        if not row.nbytes:
+        offset, nbytes, _ = row
+        size = dtype.itemsize
+        if not nbytes:
             return torch.empty(0, dtype=dtype)
-        if row.offset % dtype.itemsize:
+        if offset % size:
             return Read(self._file, self._path).flat(row, dtype)
-        if row.nbytes % dtype.itemsize:
-            dtype = torch.uint8
-        return torch.frombuffer(self._map, dtype=dtype, count=row.nbytes // dtype.itemsize, offset=row.offset)
+        if nbytes % size:
+            dtype, size = torch.uint8, 1
+        return torch.frombuffer(self._map, dtype=dtype, count=nbytes // size, offset=offset)
 
 
 class Read:
