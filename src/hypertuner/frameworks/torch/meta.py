@@ -127,7 +127,8 @@ class Rest:
     def fill(self) -> None:
         """Give the buffers that the file has their values."""
         for module, name, full in self._found:
-            module._buffers[name] = self._tensors.tensor("module_tensors", full)
+            found, own = self._tensors.tensor("module_tensors", full), module._buffers[name]
+            module._buffers[name] = found if own is None else found.to(own.dtype)
 
     def tell(self, path: Path) -> None:
         """Say what has no values."""
@@ -136,12 +137,7 @@ class Rest:
 
 
 def _fits(row: Any, tensor: torch.Tensor) -> bool:
-    return (
-        isinstance(row, TensorRow)
-        and row.kind == "strided"
-        and row.shape == tuple(tensor.shape)
-        and row.dtype == str(tensor.dtype).removeprefix("torch.")
-    )
+    return isinstance(row, TensorRow) and row.kind == "strided" and row.shape == tuple(tensor.shape)
 
 
 def _some(names: list[str]) -> str:
