@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypertuner.checkpoint.format.archive import Verify, open_model
+from hypertuner.checkpoint.format import collecting
+from hypertuner.checkpoint.format.archive import Archive, Verify, open_model
+from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.reference import resolve
 from hypertuner.checkpoint.selection import Selection
 from hypertuner.errors import CheckpointError
@@ -81,9 +84,13 @@ def load(
         raise TypeError("pin_memory= is for tensors that are made: into=model has its own memory")
     if part is not None and (into is not None or weights):
         selection = selection.within(part)
-    with open_model(found.path) as archive:
+    # Only where none of the user's own code runs.
+    quiet = collecting.paused() if weights and into is None else contextlib.nullcontext()
+    with quiet, open_model(found.path) as archive:
         archive.lenient = verify == "none"
-        trusted = bool(trust) or (trust is None and restoring.is_own(archive))
+        trusted = bool(trust) or (
+            trust is None and _asks_for_trust(archive, into, weights) and restoring.is_own(archive)
+        )
         if into is not None:
             into = into if part is None else {part: into}
             how: dict[str, Any] = {"selection": selection, "verify": verify, "device": device}
@@ -94,6 +101,13 @@ def load(
             return loaded if part is None else {name[len(part) + 1 :]: value for name, value in loaded.items()}
         loaded = adapter.read(archive, trusted=trusted, **how)
     return loaded if part is None else _part(loaded, part, found.reference)
+
+
+def _asks_for_trust(archive: Archive, into: Any, weights: bool) -> bool:
+    """Whether anything that is loaded is code: weights are, where there is odd state among them."""
+    if archive.kind != FORMAT:
+        return False
+    return (into is None and not weights) or bool(archive.index.extra.get("state_odd"))
 
 
 def _part(loaded: Any, part: str, reference: str) -> Any:

@@ -251,8 +251,8 @@ class Archive:
         # The members' own headers are left alone until a storage is asked for: reading each would touch the whole of
         # a large file. The directory alone proves that no storage can reach into another or out of the file.
         for key, (offset, nbytes, _) in index.storages.items():
-            _, start, limit, directory_nbytes, *_ = places[key]
-            if nbytes != directory_nbytes or offset < start + 30 or offset + nbytes > limit:
+            member = places[key]
+            if nbytes != member[3] or offset < member[1] + 30 or offset + nbytes > member[2]:
                 raise self._damaged(f"its index and its directory disagree about storage {key!r}")
         return index
 

@@ -239,16 +239,17 @@ def _read_members(central: bytes, count: int, ceiling: int, where: str) -> tuple
     if not prefix.strip("."):
         raise damaged(where, "its members are in no folder of their own")
     members: dict[str, Member] = {}
-    head = f"{prefix}/"
+    head, least = f"{prefix}/", _LOCAL.size
+    begin = len(head)
     odd = any(part in "/".join([entry[1] for entry in found]) for part in ("\\", "\0", ".."))
     limits = [*(later[0] for later in found[1:]), ceiling]
     for (start, full_name, name_bytes, nbytes, stored, method, flags, crc), limit in zip(found, limits, strict=True):
-        name = full_name[len(head) :]
-        if not full_name.startswith(head) or not name or (odd and ("\\" in name or "\0" in name or ".." in name)):
+        name = full_name[begin:]
+        if full_name[:begin] != head or not name or (odd and ("\\" in name or "\0" in name or ".." in name)):
             raise damaged(where, f"its member {full_name[:200]!r} is not in the one folder {prefix[:200]!r}")
         if name in members:
             raise damaged(where, f"it holds two members called {full_name[:200]!r}")
-        if start + _LOCAL.size + name_bytes + stored > limit:
+        if start + least + name_bytes + stored > limit:
             raise damaged(where, f"its member {full_name[:200]!r} overlaps what follows it, or the file's end")
         members[name] = _MEMBER((full_name, start, limit, nbytes, stored, method, flags, crc))
     return prefix, members

@@ -6,9 +6,10 @@ what Python does in one call; whatever is odd about any row is left to the slow 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from itertools import chain
+from operator import gt
 from typing import Any, NamedTuple
 
 MOST_DIMENSIONS = 64  # torch's own limit
@@ -92,6 +93,16 @@ def tensors_by_columns(values: list[Any]) -> list[TensorRow] | None:
     if list(map(len, whole)) != list(map(len, shapes)):
         return None
     return list(map(_TENSOR_ROW, zip(kinds, storages, dtypes, shapes, whole, offsets, strict=True)))
+
+
+def all_inside(rows: Collection[TensorRow], storages: Mapping[str, StorageRow]) -> bool:
+    """Whether all are 'strided', of known types, and none leaves its storage; False asks for a closer look."""
+    try:
+        ends = [(offset + span(shape, stride)) * ITEM_BYTES[dtype] for _, _, dtype, shape, stride, offset in rows]
+        most = [storages[row[1]][1] for row in rows if row[0] == "strided"]  # type: ignore[index]  # None is no key
+    except KeyError:
+        return False
+    return len(most) == len(ends) and not any(map(gt, ends, most))
 
 
 def storages_by_columns(values: list[Any]) -> list[StorageRow] | None:

@@ -53,20 +53,21 @@ class Weights:
             self._others, self.versions = dict(found), versions_of(found)
             self.looks: Mapping[str, Any] = self._others
             return
-        self.looks = dict(self.tensors.looks("state_dict"))
+        self.looks = self.tensors.looks("state_dict")
         told = archive.index.extra.get("state_versions")
         self.versions = dict(told) if isinstance(told, dict) else {}
         if self.tensors.has_opaque and trusted:
             self._others = dict(opaque(archive)["state_dict"])
-            self.looks |= self._others
+            self.looks = {**self.looks, **self._others}
 
     def take(self, names: Iterable[str]) -> OrderedDict[str, Any]:
         """These, in the file's order."""
         wanted = set(names)
-        found = self.tensors.part("state_dict", [name for name in self.looks if name in wanted - self._others.keys()])
-        taken = OrderedDict(
-            (name, self._others[name] if name in self._others else found[name]) for name in self.looks if name in wanted
-        )
+        if not self._others:
+            return self.tensors.part("state_dict", [name for name in self.looks if name in wanted])
+        inside = [name for name in self.looks if name in wanted and name not in self._others]
+        found = {**self.tensors.part("state_dict", inside), **self._others}
+        taken = OrderedDict((name, found[name]) for name in self.looks if name in wanted)
         set_versions(taken, self.versions)
         return taken
 
@@ -123,7 +124,7 @@ def read_weights(
         archive, trusted=trusted, verify=verify, selection=selection, device=device, pin_memory=pin_memory
     )
     selection.check(weights.looks, "file")
-    return weights.take(filter(selection.takes, weights.looks))
+    return weights.take(filter(selection.takes, weights.looks) if selection.only else weights.looks)
 
 
 def fill(

@@ -56,20 +56,20 @@ class Tensors:
 
         A row of the index for each tensor; where torch must read the part, what it read.
         """
-        if part == "state_dict" and self._needs_torch():
+        if part == "state_dict" and self._needs_torch:
             found: Mapping[str, Any] = self.document().get(part, {})
             return found
         return self._index.tensors.get(part, {})
 
     def part(self, part: str, names: Iterable[str] | None = None) -> OrderedDict[str, Any]:
         """The entries of a part by name, in the file's order, or those of these names."""
-        if part == "state_dict" and self._needs_torch():
+        if part == "state_dict" and self._needs_torch:
             whole = self.document().get(part, {})
             values = OrderedDict((name, whole[name]) for name in (whole if names is None else names))
         else:
             wanted = list(self._index.tensors.get(part, {}) if names is None else names)
             self.fetch(part, wanted)
-            values = OrderedDict(self._many(part, wanted))
+            values = self._many(part, wanted)
         versions = self._index.extra.get("state_versions")
         if part == "state_dict" and isinstance(versions, dict):
             set_versions(values, versions)
@@ -88,6 +88,7 @@ class Tensors:
         """Whether the file holds values that safe defaults refuse."""
         return bool(self._index.extra.get("state_odd"))
 
+    @cached_property
     def _needs_torch(self) -> bool:
         """Whether some entry is no strided tensor: then torch reads all, with its safe defaults."""
         index = self._index
@@ -114,18 +115,18 @@ class Tensors:
         return torch.empty(0, dtype=dtype, device=self._device).set_(storage, offset, shape, stride)
 
     @collecting.paused()
-    def _many(self, part: str, names: list[str]) -> dict[str, torch.Tensor]:
+    def _many(self, part: str, names: list[str]) -> OrderedDict[str, Any]:
         """Many tensors: those alone in their storages, as most are, with as little as can be done for each."""
         rows, storages, dtypes = self._index.tensors.get(part, {}), self._index.storages, self._dtypes
-        flat_of, made = self._source.flat, {}
+        view_of, made = self._source.view, OrderedDict[str, Any]()
         shared = self._shared if self._is_plain else storages.keys()
         for name in names:
             kind, key, type_name, shape, stride, offset = rows[name]
-            dtype = dtypes.get(type_name)
-            if dtype is not None and kind == "strided" and key not in shared and key is not None:
-                flat = flat_of(storages[key], dtype)
-                if flat.dtype is dtype:
-                    made[name] = flat.as_strided_(shape, stride, offset) if offset else flat.as_strided_(shape, stride)
+            if kind == "strided" and key is not None and key not in shared:
+                dtype = dtypes.get(type_name) or self._dtype(type_name, name)
+                tensor = view_of(storages[key], dtype, shape, stride, offset)
+                if tensor is not None:
+                    made[name] = tensor
                     continue
             made[name] = self.tensor(part, name)
         return made

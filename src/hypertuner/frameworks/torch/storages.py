@@ -39,6 +39,12 @@ class Storages(Protocol):
         """A storage as a tensor of one dimension, on the CPU; asked for once."""
         ...
 
+    def view(
+        self, row: StorageRow, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int
+    ) -> torch.Tensor | None:
+        """The one tensor in a storage, where it can be had without more; else None."""
+        ...
+
 
 def open_storages(file: io.FileIO, path: Path, *, pin_memory: bool = False) -> Storages:
     """The storages of an open file, in the way that suits the place where it lies."""
@@ -78,6 +84,17 @@ class Mapped:
             dtype, size = torch.uint8, 1
         return torch.frombuffer(self._map, dtype=dtype, count=nbytes // size, offset=offset)
 
+    def view(
+        self, row: StorageRow, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int
+    ) -> torch.Tensor | None:
+        """Its bytes in the map, in this shape."""
+        start, nbytes, _ = row
+        count, odd = divmod(nbytes, dtype.itemsize)
+        if odd or not count or start % dtype.itemsize:
+            return None
+        flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=start)
+        return flat.as_strided_(shape, stride, offset) if offset else flat.as_strided_(shape, stride)
+
 
 class Read:
     """Memory of its own for each storage, filled by reads of many MB, several at once where there is much to read."""
@@ -110,6 +127,13 @@ class Read:
         self.fetch([row])
         memory = self._ready.pop(row.offset)
         return memory if row.nbytes % dtype.itemsize else memory.view(dtype)
+
+    def view(
+        self, row: StorageRow, dtype: torch.dtype, shape: tuple[int, ...], stride: tuple[int, ...], offset: int
+    ) -> torch.Tensor | None:
+        """Its bytes in memory of their own, in this shape."""
+        flat = self.flat(row, dtype)
+        return flat.as_strided_(shape, stride, offset) if flat.dtype is dtype else None
 
     def _memory(self, nbytes: int) -> torch.Tensor:
         try:
