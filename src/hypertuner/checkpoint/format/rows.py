@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import lru_cache, partial
 from itertools import chain
-from operator import gt
+from operator import gt, itemgetter
 from typing import Any, NamedTuple
 
 MOST_DIMENSIONS = 64  # torch's own limit
@@ -97,12 +97,14 @@ def tensors_by_columns(values: list[Any]) -> list[TensorRow] | None:
 
 def all_inside(rows: Collection[TensorRow], storages: Mapping[str, StorageRow]) -> bool:
     """Whether all are 'strided', of known types, and none leaves its storage; False asks for a closer look."""
+    if set(map(itemgetter(0), rows)) != {"strided"}:
+        return False
     try:
         ends = [(offset + span(shape, stride)) * ITEM_BYTES[dtype] for _, _, dtype, shape, stride, offset in rows]
-        most = [storages[row[1]][1] for row in rows if row[0] == "strided"]  # type: ignore[index]  # None is no key
+        most = [storages[row[1]][1] for row in rows]  # type: ignore[index]  # None is no key
     except KeyError:
         return False
-    return len(most) == len(ends) and not any(map(gt, ends, most))
+    return not any(map(gt, ends, most))
 
 
 def storages_by_columns(values: list[Any]) -> list[StorageRow] | None:
