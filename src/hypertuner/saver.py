@@ -255,10 +255,12 @@ class Saver:
                 "  Save both as one model: hypertuner.Saver({'first': first, 'second': second}), "
                 "or give each a run of its own: `with hypertuner.new_run():`"
             )
+        assert self._adapter is not None
         self._model = model
+        if self._when_busy and active.writes:
+            self._adapter.prepare(model)
         if not active.restores or active.parent_is_loaded:
             return
-        assert self._adapter is not None
         if active.resume is not None:
             assert active.run is not None
             wanted = f"{active.run.name}@{active.resume}"

@@ -62,6 +62,10 @@ class Adapter(Protocol):
         """How the parts of the training state are set up; asked before anything moves them, for a later fork."""
         ...
 
+    def prepare(self, model: Any) -> None:
+        """Have memory ready for the first capture that copies, without keeping the script waiting."""
+        ...
+
     def capture(
         self,
         model: Any,

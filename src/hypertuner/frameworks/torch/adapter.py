@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
 from hypertuner.checkpoint.format.archive import Archive, Verify
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
@@ -13,6 +16,7 @@ from hypertuner.frameworks.adapter import Restored
 from hypertuner.frameworks.torch import filling, modules, parent, reading, training
 from hypertuner.frameworks.torch.saving import Capture
 from hypertuner.frameworks.torch.staging import Staging
+from hypertuner.frameworks.torch.state import State
 from hypertuner.store import ranks
 from hypertuner.store.active import ActiveRun
 
@@ -32,6 +36,19 @@ class TorchAdapter:
     def settings(self, training_parts: Mapping[str, Any]) -> dict[str, Any]:
         """How optimizers and schedulers are set up, before anything moves them."""
         return training.settings(training_parts)
+
+    def prepare(self, model: modules.Model) -> None:
+        """Have memory ready for the first capture that copies; what an optimizer will hold is not known yet."""
+        storages: dict[int, int] = {}
+        for tensor in State.names_of(model).values():
+            if not isinstance(tensor, torch.Tensor) or isinstance(
+                tensor, (UninitializedParameter, UninitializedBuffer)
+            ):
+                continue
+            if tensor.device.type == "cpu" and tensor.layout == torch.strided:
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+        self._staging.prepare([nbytes for nbytes in storages.values() if nbytes])
 
     def capture(
         self,
