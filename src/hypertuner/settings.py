@@ -71,6 +71,12 @@ TRAIL_BYTES = Setting(
     "HYPERTUNER_TRAIL_BYTES",
     "most that the weights-only checkpoints of an attempt's trail take together, in bytes",
 )
+READ = Setting(
+    "read",
+    "auto",
+    "HYPERTUNER_READ",
+    "how weights come out of a file: `map` (when looked at), `read` (into memory), `auto` (`read` on a network)",
+)
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -87,6 +93,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     RECIPE_BYTES,
     MATCH_FLOOR,
     TRAIL_BYTES,
+    READ,
     RANKS_WAIT_S,
 )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hypertuner import files
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, Verify
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
@@ -88,20 +88,47 @@ class Adapter(Protocol):
         """What differs between the ranks of one training: random states and data position of this one."""
         ...
 
-    def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:
-        """The model object; with `weights`, the tensors by name. UnsafeFileError when it needs trust."""
+    def read(
+        self,
+        archive: Archive,
+        *,
+        trusted: bool,
+        device: Any = None,
+        weights: bool = False,
+        selection: Selection = EVERYTHING,
+        verify: Verify = "index",
+        pin_memory: bool = False,
+    ) -> Any:
+        """The model object; with `weights`, the tensors by name, those selected. UnsafeFileError when it needs trust.
+
+        `verify` says how much is checked first: CorruptFileError.
+        """
         ...
 
     def fill(
-        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+        self,
+        model: Any,
+        archive: Archive,
+        *,
+        strict: bool,
+        trusted: bool,
+        selection: Selection = EVERYTHING,
+        verify: Verify = "index",
+        device: Any = None,
     ) -> LoadReport:
-        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit."""
+        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit.
+
+        `device` is where a model goes that has no memory yet.
+        """
         ...
 
     def restore(
         self, model: Any, training: Mapping[str, Any], archive: Archive, *, fork: bool, trusted: bool
     ) -> Restored:
-        """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork."""
+        """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork.
+
+        CorruptFileError, with nothing changed, unless every byte of the file is as it was written.
+        """
         ...
 
     def thin(self, path: Path) -> None:

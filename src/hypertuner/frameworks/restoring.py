@@ -35,7 +35,8 @@ def is_own(archive: Archive) -> bool:
 def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model: Any, ema: Any = None) -> LoadReport:
     """Put the parent's weights into a model, and into its average; what was kept.
 
-    Raises: MismatchError when they hardly fit: then nothing was changed.
+    Every byte of the file is checked first. Raises: CorruptFileError; MismatchError when they hardly fit: then nothing
+    was changed.
     """
     name = parent.parent.reference
     _begin(active)
@@ -43,7 +44,7 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
         trusted = is_own(archive)
         saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
         try:
-            report = adapter.fill(model, archive, strict=False, trusted=trusted)
+            report = adapter.fill(model, archive, strict=False, trusted=trusted, verify="full")
         except MismatchError as error:
             if not isinstance(error.report, LoadReport):
                 raise
@@ -78,7 +79,8 @@ def restore(
     """Put a checkpoint's full state into a model and its training state: 'resume' as it was, 'fork' by its rules.
 
     Returns the checkpoint, and how to set its random states once more.
-    Raises: CheckpointError naming what the checkpoint lacks; MismatchError for what does not fit.
+    Every byte of the file is checked first. Raises: CorruptFileError; CheckpointError naming what the checkpoint
+    lacks; MismatchError for what does not fit.
     """
     _begin(active)
     with Archive.open(path) as archive:

@@ -76,7 +76,7 @@ def _header(index: Index) -> dict[str, Any]:
 def _without_training(old: Archive, root: Mapping[str, Any]) -> dict[str, Any]:
     """The document without its training state, its tensors mapped. Bytes that are code are those the mark covers."""
     document = {name: value for name, value in root.items() if name != "training"}
-    tensors = reading.Mapped(old)
+    tensors = reading.Tensors(old)
     for part in _MODEL:
         if part in document:
             document[part] = tensors.part(part)
