@@ -118,7 +118,8 @@ class Tensors:
     def _many(self, part: str, names: list[str]) -> OrderedDict[str, Any]:
         """Many tensors: those alone in their storages, as most are, with as little as can be done for each."""
         rows, storages, dtypes = self._index.tensors.get(part, {}), self._index.storages, self._dtypes
-        view_of, made = self._source.view, OrderedDict[str, Any]()
+        view_of = self._source.view
+        made: OrderedDict[str, Any] = OrderedDict()  # not `OrderedDict[…]()`: that leaves its type in the dict
         shared = self._shared if self._is_plain else storages.keys()
         for name in names:
             kind, key, type_name, shape, stride, offset = rows[name]
