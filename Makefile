@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TIMM := .deps/timm
+PEERS := .deps/peers
+PEERS_READY := $(PEERS)/ready
+CPU_BUILD := $(if $(filter Darwin,$(shell uname)),,+cpu --extra-index-url https://download.pytorch.org/whl/cpu)
 DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
@@ -18,7 +21,7 @@ help:
 	@echo "make demo     train three small models on handwritten digits and show what hypertuner does with them"
 	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
 	@echo "make test     make check, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
-	@echo "make bench    measure hypertuner against its peers: a table and JSON lines"
+	@echo "make bench    measure hypertuner against its peers (make bench ARGS='--only log --quick' for a part)"
 	@echo "make docs     build the documentation into site/; every warning is an error"
 	@echo "make clean    remove $(VENV), caches and built files; never your storage"
 
@@ -51,8 +54,9 @@ $(TIMM): constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --target $(TIMM) timm==1.0.31 torchvision==0.28.0
 	@touch $(TIMM)
 
-bench: $(READY)
-	@$(BIN)/python -m benchmarks $(ARGS)
+# In the peers' environment, with hypertuner as it is in src/.
+bench: $(PEERS_READY)
+	@PYTHONPATH=src $(PEERS)/bin/python -m benchmarks $(ARGS)
 
 docs: $(READY)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -66,6 +70,21 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	@$(call install,dev)
 	@touch $(DEMO_READY) $@
+
+# torch first and alone, because only it comes from PyTorch's own index: these benchmarks run on a CPU, and PyPI's build
+# for Linux brings gigabytes of CUDA. `+cpu` makes the installation fail rather than fall back to that one.
+$(PEERS_READY): CPU_TORCH = $(shell grep -o "^torch==[0-9.]*" benchmarks/requirements.txt)$(CPU_BUILD)
+$(PEERS_READY): benchmarks/requirements.txt
+	@echo "installing the peers of benchmarks/requirements.txt into $(PEERS) (2 GB: some minutes the first time)"
+	@rm -rf $(PEERS)
+	@"$(PYTHON)" -m venv $(PEERS)
+	@if ! { $(PEERS)/bin/python -m pip install --disable-pip-version-check --no-deps $(CPU_TORCH) && \
+	  $(PEERS)/bin/python -m pip install --disable-pip-version-check -r benchmarks/requirements.txt; \
+	} >$(PEERS)/install.log 2>&1; then \
+	  cat $(PEERS)/install.log >&2; \
+	  echo "The installation failed; pip's words are above and in $(PEERS)/install.log" >&2; exit 1; \
+	fi
+	@touch $@
 
 $(DEMO_READY): pyproject.toml constraints.txt
 	@$(call install,demo)

@@ -1,31 +1,29 @@
-"""How long listing the runs of a storage takes: without the index, the first time with it, and from then on.
-
-    python benchmarks/list_runs.py [--runs 10000] [--folder PATH] [--repeat 3]
+"""runs: how long listing the runs of a storage takes: without the index, the first time with it, and from then on.
 
 Makes a storage of finished runs with the files that a real one has (config, record, start with packages and a git
-diff, exit, 50 lines of metrics), then prints one JSON line per measurement: without an index, cold (no index yet, it is
-made), warm. The folders themselves are in the page cache. Times are medians of `--repeat` calls in one process; cold is
-one call.
+diff, exit, 50 lines of metrics). The folders themselves are in the page cache. Times are medians of calls in one
+process; cold (no index yet, it is made) is one call. No peer has such folders: the target is one second.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import random
-import statistics
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from benchmarks import children
+from benchmarks.measurement import OURS, Measurement, median
+from benchmarks.options import Options
 from hypertuner.index.runs import read_rows, runs
 from hypertuner.index.table import RunTable
 from hypertuner.store import Storage, layout, metrics, names, records
+
+NAME = "runs"
+WARM = "warm"
 
 _PACKAGES = {f"package-{number}": f"{number}.{number % 7}.0" for number in range(40)}
 _DIFF = "\n".join(f"+    line {number} of a change that was not committed yet" for number in range(40))
@@ -99,38 +97,31 @@ def _time(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(when))
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
+def measure(options: Options, folder: Path) -> Iterator[Measurement]:
+    """One child that makes the storage and lists it."""
+    count = options.pick(tiny=5, quick=1000, normal=10_000)
+    repeat = options.rounds(tiny=1, quick=3, normal=3)
+    for what, rounds in children.call("benchmarks.list_runs:listed", folder, count, repeat).items():
+        yield median(NAME, what, OURS, "s", rounds, runs=count)
+
+
+def listed(count: int, repeat: int) -> dict[str, list[float]]:
+    """In a child: seconds of each way to list `count` runs."""
+    folder = Path.cwd() / "storage"
+    make_storage(folder, count)
+    newest = max(path.stat().st_mtime for path in folder.iterdir())
+    time.sleep(max(0.0, newest + 3 - time.time()))  # what was written just now is not trusted to be finished
+    storage = Storage(folder)
+    query = "val_acc > 0.9 and learning_rate < 0.05"
+    return {
+        "without index": [_seconds(lambda: RunTable(read_rows(storage))) for _ in range(repeat)],
+        "cold": [_seconds(lambda: runs(storage=storage))],
+        WARM: [_seconds(lambda: runs(storage=storage)) for _ in range(repeat)],
+        "warm, with a query": [_seconds(lambda: runs(query, storage=storage)) for _ in range(repeat)],
+    }
+
+
+def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
-
-
-def main() -> None:
-    """Make the storage, measure, print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--runs", type=int, default=10_000)
-    options.add_argument("--folder", type=Path, help="where the storage is made, and kept; a temporary one otherwise")
-    options.add_argument("--repeat", type=int, default=3)
-    chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = chosen.folder or Path(temporary) / "storage"
-        os.environ["HYPERTUNER_CACHE"] = str(Path(temporary) / "cache")
-        if not folder.exists():
-            make_storage(folder, chosen.runs)
-            time.sleep(3)  # what was written just now is not trusted to be finished
-        storage = Storage(folder)
-
-        def show(what: str, taken: list[float]) -> None:
-            line = {"benchmark": "list_runs", "measure": what, "runs": chosen.runs, "seconds": statistics.median(taken)}
-            print(orjson.dumps(line).decode(), flush=True)
-
-        show("without index", [seconds(lambda: RunTable(read_rows(storage))) for _ in range(chosen.repeat)])
-        show("cold", [seconds(lambda: runs(storage=storage))])
-        show("warm", [seconds(lambda: runs(storage=storage)) for _ in range(chosen.repeat)])
-        query = "val_acc > 0.9 and learning_rate < 0.05"
-        show("warm, with a query", [seconds(lambda: runs(query, storage=storage)) for _ in range(chosen.repeat)])
-
-
-if __name__ == "__main__":
-    main()

@@ -39,6 +39,11 @@ def place() -> tuple[int, int]:
     return (number, size) if size is not None and number < size else (0, 1)
 
 
+def is_grouped() -> bool:
+    """Whether this process has, or had, a process group."""
+    return _seen is not None or process_group() is not None
+
+
 def is_one_node() -> bool:
     """Whether the launcher says nothing of other machines."""
     here = _number("LOCAL_WORLD_SIZE")
