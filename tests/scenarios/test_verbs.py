@@ -236,8 +236,8 @@ def test_or_resume_makes_resumes_and_then_leaves_a_finished_run_alone(cli, stora
     assert "resumed from job@last" in cli(*again).stderr
     assert "has finished already: nothing to do" in cli(*again).stderr
     assert len(Run(storage / "job").attempts()) == 3
-    changed = cli("run", "train.py", "--name", "job", "--or-resume", "lr=0.2", code=0)
-    assert "nothing to do" in changed.stderr
+    changed = cli("run", "train.py", "--name", "job", "--or-resume", "lr=0.3", code=1)
+    assert "lr 0.2 → 0.3" in changed.stderr
 
 
 def test_a_requeued_command_with_another_config_is_refused_with_the_command_for_a_new_run(cli, storage, tmp_path):

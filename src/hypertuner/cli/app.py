@@ -55,6 +55,10 @@ StoragePath = Annotated[
     Path | None,
     typer.Option("--storage", help="Folder that holds the runs. Default: $HYPERTUNER_STORAGE, else ./storage."),
 ]
+Processes = Annotated[
+    int | None, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
@@ -111,12 +115,8 @@ def run(
         str | None,
         typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
     ] = None,
-    nproc: Annotated[
-        int | None, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")
-    ] = None,
+    nproc: Processes = None,
+    gpus: Gpus = None,
     fork: Annotated[
         str | None,
         typer.Option(
@@ -189,12 +189,21 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", help="The run has ended, although its host cannot be asked.")
     ] = False,
+    nproc: Processes = None,
+    gpus: Gpus = None,
     storage: StoragePath = None,
 ) -> None:
-    """Go on with a run: its script once more, as the next attempt, everything restored."""
+    """Go on with a run: its script once more, as the next attempt, everything restored.
+
+    It trains in as many processes as it was made with; --nproc and --gpus take another number for this attempt.
+    """
+    from hypertuner.cli.run import processes_asked
     from hypertuner.cli.run import resume as resume_
 
-    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=storage_at(storage)))
+    processes = processes_asked(nproc, gpus)
+    raise typer.Exit(
+        resume_(what, ctx.obj, folder=folder, force=force, processes=processes, storage=storage_at(storage))
+    )
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")

@@ -276,7 +276,7 @@ class ActiveRun:
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
             asked=tuple(sorted(self.asked)),
-            processes=ranks.world_size() if ranks.is_one_node() else 1,
+            processes=ranks.launched(),
         )
         config = self._declared if self._declared is not None else (self._given or {})
         if self.run is not None and self.run.folder.exists():

@@ -58,8 +58,8 @@ class RunRecord:
     """Keys of the config that were set by hand when it was made: what the script then never reads is said."""
     adopted: Mapping[str, str] = field(default_factory=dict)
     """Of a run made out of files that were there: their absolute paths, each with the xxh3-128 of what it held."""
-    processes: int = 1
-    """How many processes train it together, on one machine (torchrun)."""
+    processes: int = 0
+    """How many processes torchrun starts for it on one machine; 0: it is started as `python SCRIPT`."""
 
 
 @dataclass(frozen=True)
