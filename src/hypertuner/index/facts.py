@@ -89,6 +89,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
         script=record.script if record is not None else None,
         note=notes.note,
         starred=notes.starred,
+        archived=notes.archived,
         first=summary.first,
         lowest=summary.lowest,
         highest=summary.highest,

@@ -43,6 +43,7 @@ class RunRow:
     script: str | None = None
     note: str = ""
     starred: bool = False
+    archived: bool = False
     first: Mapping[str, Any] = field(default_factory=dict)
     lowest: Mapping[str, Any] = field(default_factory=dict)
     highest: Mapping[str, Any] = field(default_factory=dict)
@@ -115,6 +116,7 @@ _FACTS: dict[str, Callable[[RunRow, float], Any]] = {
     "script": lambda row, now: row.script,
     "note": lambda row, now: row.note,
     "starred": lambda row, now: row.starred,
+    "archived": lambda row, now: row.archived,
 }
 # Python's dicts keep their order, so this is also that of the columns. An age is true only when it is asked.
 FACT_COLUMNS = tuple(name for name in _FACTS if name != "age")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRow", "RunTable"]
 
-_NEWEST_FIRST = frozenset({"created", "starred"})
+_NEWEST_FIRST = frozenset({"created", "starred", "archived"})
 
 
 class RunTable(Sequence[RunRow]):
@@ -86,6 +86,10 @@ class RunTable(Sequence[RunRow]):
             query.check(self.names)
         now = time.time()
         return self._of(row for row in self._rows if query.matches(row.values(now)))
+
+    def in_sight(self) -> RunTable:
+        """Those that are not archived."""
+        return self._of(row for row in self._rows if not row.archived)
 
     def sort(self, name: str, descending: bool | None = None) -> RunTable:
         """By a metric, config key or fact, best first where the name tells its direction (`loss` up from the lowest).
