@@ -65,6 +65,7 @@ MATCH_FLOOR = Setting(
     "HYPERTUNER_MATCH_FLOOR",
     "share of a model's parameters below which weights of another run are refused",
 )
+DEBUG = Setting("debug", False, "HYPERTUNER_DEBUG", "the command line shows the traceback of an error as well")
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -76,6 +77,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     STORAGE,
     MODE,
     QUIET,
+    DEBUG,
     SOURCE_FILE_BYTES,
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,

@@ -25,7 +25,7 @@ from hypertuner.cli.terminal import (
     without_room,
 )
 from hypertuner.errors import ConfigError, QueryError, did_you_mean
-from hypertuner.index.query import FACTS
+from hypertuner.index.fields import FACTS
 from hypertuner.index.runs import runs
 from hypertuner.index.selection import described
 from hypertuner.index.table import RunTable

@@ -18,7 +18,8 @@ from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, MismatchError
-from hypertuner.frameworks.adapter import Adapter, Restored
+from hypertuner.frameworks.adapter import Adapter
+from hypertuner.frameworks.restored import Restored
 from hypertuner.store import records
 from hypertuner.store.active import ActiveRun, PendingParent
 from hypertuner.store.said import say

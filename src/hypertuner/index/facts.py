@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from hypertuner.index.row import RunRow, is_nonfinite
+from hypertuner.index.row import RunRow
+from hypertuner.index.spelling import is_nonfinite
 from hypertuner.store import Run, RunState, layout, metrics, records
 from hypertuner.store.direction import direction
 from hypertuner.store.process import ProcessIdentity

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from hypertuner.errors import MissingExtraError, QueryError, RunNotFoundError, did_you_mean
 from hypertuner.index import drawing
-from hypertuner.index.query import FACTS, OVER_STEPS, Query
+from hypertuner.index.fields import FACTS
+from hypertuner.index.query import OVER_STEPS, Query
 from hypertuner.index.row import (
     FACT_COLUMNS,
     RunRow,
@@ -27,8 +28,8 @@ from hypertuner.index.row import (
     label_of,
     label_order,
     metric_column,
-    text_of,
 )
+from hypertuner.index.spelling import text_of
 from hypertuner.store.direction import direction
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from hypertuner.queue.make import makes_args
 from hypertuner.store import Attempt, Run, capture, records
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
-from hypertuner.store.process import ProcessIdentity
 from hypertuner.store.together import RUN_VARIABLE
 
 # Ctrl-C is the script's to answer. Whoever presses it three times within this many seconds wants it gone.
@@ -239,18 +238,7 @@ def _read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
 
 
 def _claim(run: Run, started_at: str) -> Attempt:
-    identity = ProcessIdentity.mine()
+    about = capture.gather(Path.cwd())
     return run.claim_attempt(
-        records.Started(
-            attempt=0,
-            started_at=started_at,
-            host=identity.host,
-            boot_id=identity.boot_id,
-            pid_namespace=identity.pid_namespace,
-            pid=identity.pid,
-            process_started=identity.started,
-            exit_by="supervisor",
-            config=run.config(),
-            **capture.gather(Path.cwd()),
-        )
+        records.Started.here(exit_by="supervisor", config=run.config(), started_at=started_at, **about)
     )

@@ -243,20 +243,8 @@ class ActiveRun:
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        identity = process.ProcessIdentity.mine()
         attempt = self.run.claim_attempt(
-            records.Started(
-                attempt=0,
-                started_at=records.now(),
-                host=identity.host,
-                boot_id=identity.boot_id,
-                pid_namespace=identity.pid_namespace,
-                pid=identity.pid,
-                process_started=identity.started,
-                exit_by="script",
-                config=self.config(),
-                **capture.gather(Path.cwd()),
-            )
+            records.Started.here(exit_by="script", config=self.config(), **capture.gather(Path.cwd()))
         )
         self._pid = os.getpid()
         ownership.own(attempt)

@@ -19,7 +19,7 @@ from hypertuner.checkpoint.recipe.recording import Recipe, Recording
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
-from hypertuner.frameworks.adapter import Restored
+from hypertuner.frameworks.restored import Restored
 from hypertuner.frameworks.torch import modules, objects, parent, reading, training
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
 from hypertuner.store import ranks
