@@ -23,14 +23,14 @@ import io
 import os
 import shutil
 import socket
-import stat
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.errors import CorruptFileError, StorageError, StorageFullError
+from hypertuner.errors import StorageError, StorageFullError
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -48,6 +48,8 @@ _REFUSED = {
 # What file systems without hard links answer (FAT, some FUSE and network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _DRAFT = ".draft-"
+_KEEP_SIZE = 0x01  # FALLOC_FL_KEEP_SIZE
+_WRITE = 0x02  # SYNC_FILE_RANGE_WRITE
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def refusal_named(path: Path) -> Iterator[None]:
         raise
 
 
-class _Counted(io.FileIO):
+class NewFile(io.FileIO):
     """An unbuffered file whose writes are counted and complete; it remembers the first that failed."""
 
     target: Path
@@ -98,10 +100,10 @@ class _Counted(io.FileIO):
     failure: BaseException | None = None
 
     def write(self, data: object) -> int:
+        """Write all of `data`; how many bytes that were."""
         if self.failure is not None:  # the file has a hole by now: nothing that is added makes it whole
             raise OSError(errno.EIO, "an earlier write failed", str(self.name)) from self.failure
-        view = memoryview(data).cast("B")  # type: ignore[arg-type]  # io declares a wider type than it accepts
-        done = 0
+        view, done = memoryview(data).cast("B"), 0  # type: ignore[arg-type]  # io declares a wider type than it accepts
         try:
             with refusal_named(self.target):
                 while done < len(view):
@@ -113,8 +115,30 @@ class _Counted(io.FileIO):
         return done
 
     def truncate(self, size: int | None = None) -> int:
+        """Cut the file off, at the position if no size is given; its size."""
         _do("truncate", str(self.name))
         return super().truncate(size)
+
+    def reserve(self, nbytes: int) -> None:
+        """Take `nbytes` of room now, where the file system can: a full disk is known before anything is written."""
+        with refusal_named(self.target):
+            _do("reserve", str(self.name))
+            _linux("fallocate", self.fileno(), _KEEP_SIZE, 0, nbytes)
+
+    def begin_sync(self, start: int, nbytes: int) -> None:
+        """Let the disk begin with these bytes while others are made; nothing is promised before `fsync`."""
+        _linux("sync_file_range", self.fileno(), start, nbytes, _WRITE)
+
+
+def _linux(name: str, descriptor: int, *arguments: int) -> None:
+    """A call that Python does not offer, where it is to be had. OSError for want of room, and for nothing else."""
+    if sys.platform != "linux" or sys.maxsize < 2**32:
+        return
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), name, None)  # musl has fewer
+    if call is not None and call(descriptor, *map(ctypes.c_int64, arguments)) and (code := ctypes.get_errno()) in _FULL:
+        raise OSError(code, os.strerror(code))
 
 
 class Draft:
@@ -133,7 +157,7 @@ class Draft:
         with refusal_named(self.target):
             _do("open", self._path)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        self.file = _Counted(descriptor, "r+", closefd=True)
+        self.file = NewFile(descriptor, "r+", closefd=True)
         self.file.name, self.file.target = str(self._path), self.target
         return self
 
@@ -292,30 +316,6 @@ def make_new_folder(path: Path) -> None:
         _do("mkdir", path)
         os.mkdir(path)
         sync_folder(path.parent)
-
-
-def open_regular(path: Path | str) -> io.FileIO:
-    """`path` opened for reading, if it is a regular file: never waits for a pipe, never reads a device.
-
-    Raises: CorruptFileError where it is something else; OSError where it cannot be opened.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    # Looked at first, because opening a device can already do something; and again once it is open.
-    _refuse_unless_regular(os.stat(path).st_mode, path)
-    file = io.FileIO(os.open(path, flags), "rb")
-    try:
-        _refuse_unless_regular(os.fstat(file.fileno()).st_mode, path)
-    except CorruptFileError:
-        file.close()
-        raise
-    return file
-
-
-def _refuse_unless_regular(mode: int, path: Path | str) -> None:
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise CorruptFileError(f"{path} is {what}, not a file.\n  Name the file itself.", path=Path(path))
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Any
 from hypertuner.checkpoint import commit, offer, reference
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format.table import FORMAT
+from hypertuner.checkpoint.saves import WHEN_BUSY, Saves, UnderWay
 from hypertuner.errors import CheckpointError
 from hypertuner.frameworks import peers, restoring
 from hypertuner.frameworks.adapter import Adapter, loaded_adapters, torch_adapter
-from hypertuner.store import CheckpointFile, Run, capture, current, layout, records
+from hypertuner.store import Attempt, CheckpointFile, capture, current, layout, records
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.monitor import watched_metric
 from hypertuner.store.process import ProcessIdentity
-from hypertuner.store.said import say
+from hypertuner.store.said import say, say_once
 
 
 class Saver:
@@ -40,7 +40,10 @@ class Saver:
         mode: 'min' or 'max', where the metric's name does not tell.
         keep_last: How many of this attempt's newest checkpoints stay.
         keep_best: How many of its best ones.
-        background: Not built yet; a save returns when it is durable.
+        background: True: a save returns when everything is captured, and training goes on while it is written. Durable
+            after `.wait()`, and always before the process exits; an error is raised by the next save, or told at the
+            end. At most two saves are under way; then the next one waits ('wait', as True), is left out ('skip'), or
+            takes the place of the one that is not being written yet ('coalesce').
 
     In a run that begins from a parent or is resumed, the checkpoint is in the model when this returns.
 
@@ -64,12 +67,16 @@ class Saver:
         mode: str | None = None,
         keep_last: int = 1,
         keep_best: int = 1,
-        background: bool = False,
+        background: bool | str = False,
     ) -> None:
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode is 'min' or 'max', got {mode!r}")
         if keep_last < 1 or keep_best < 0:
             raise ValueError(f"keep_last is at least 1 and keep_best at least 0, got {keep_last} and {keep_best}")
+        if background not in (True, False, *WHEN_BUSY):
+            raise ValueError(f"background is True, False, 'wait', 'skip' or 'coalesce', got {background!r}")
+        self._when_busy = "wait" if background is True else background or ""
+        self._paths: set[Path] = set()
         self._made_in = current.run()
         self._training = {
             name: part
@@ -109,7 +116,8 @@ class Saver:
             epoch: Kept with the checkpoint.
             metrics: Values at this step; the last logged ones when None.
 
-        Returns once the file is durable. A failed save raises and leaves the previous file untouched.
+        Returns once the file is durable; with `background`, once training may go on. A failed save raises and leaves
+        the previous file untouched; one that failed in the background raises at the next save, which saves nothing.
 
         Raises:
             StorageFullError: The disk is full.
@@ -137,10 +145,29 @@ class Saver:
         return self._write(self._adapter, active, wanted, at)
 
     def _write(self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint, at: str) -> Checkpoint:
+        saves = Saves.of(active)
+        with saves.timed():
+            saves.raise_earlier()
+            if not self._when_busy:
+                saves.drain()
+            elif not saves.make_room(self._when_busy):
+                say_once(f"{wanted.run or 'the run'}: a save is left out while two are under way (background='skip')")
+                return wanted
+            save, checkpoint = self._captured(adapter, active, wanted, at)
+            if self._when_busy:
+                saves.start(save)
+                return dataclasses.replace(checkpoint, under_way=save)
+            save.run()
+            save.wait()
+            return checkpoint
+
+    def _captured(
+        self, adapter: Adapter, active: ActiveRun, wanted: Checkpoint, at: str
+    ) -> tuple[UnderWay, Checkpoint]:
+        """A save of everything as it is now, yet to be written, and the checkpoint that it makes."""
         attempt = active.attempt()
         run = active.run
         assert run is not None
-        active.sync_metrics()
         metrics = {name: value for name, value in wanted.metrics.items() if isinstance(value, (bool, int, float, str))}
         monitor, mode = self._watched(active, metrics)
         about = {
@@ -162,24 +189,34 @@ class Saver:
             "hyperparameters": config,
             "run": {**about, "metrics": metrics, "parent": parent},
         }
-        header = {
-            "run": about,
-            "hyperparameters": config,
-            "metrics": metrics,
-            "parent": parent,
-            "environment": _environment(run),
-        }
-
         others = peers.collect(active, at) if self._training else []
+        path = commit.free_path(attempt, wanted.step, self._paths)
+        captured = adapter.capture(
+            self._model, document, self._training, self._first_settings, others, copy=bool(self._when_busy)
+        )
 
-        def write(file: io.RawIOBase) -> dict[str, Any]:
-            written = adapter.write(file, self._model, document, self._training, self._first_settings, others)
-            return _moved(written, header)
+        def write() -> None:
+            active.sync_metrics()
+            told = captured.about()
+            header = {
+                **told,
+                "run": about,
+                "hyperparameters": config,
+                "metrics": metrics,
+                "parent": parent,
+                "environment": {**_environment(attempt), **told["environment"]},
+            }
+            commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))
+            offer.offer(run, path)
+            commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
 
-        path = commit.commit(attempt, run, wanted.step, header, write)
-        offer.offer(run, path)
-        commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
-        return dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
+        def release() -> None:
+            self._paths.discard(path)
+            captured.release()
+
+        self._paths.add(path)
+        what = f"the save of step {wanted.step} of {run.name}"
+        return UnderWay(what, write, release), dataclasses.replace(wanted, run=run.name, metrics=metrics, path=path)
 
     def _watched(self, active: ActiveRun, metrics: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """The metric that tells the best checkpoint, and its direction; the same for all saves of a run."""
@@ -317,18 +354,8 @@ def _is_same(one: Any, other: Any) -> bool:
     return False
 
 
-def _moved(extra: dict[str, Any], header: dict[str, Any]) -> dict[str, Any]:
-    """What the adapter says about the file, its framework and devices among the environment."""
-    environment = {
-        **header["environment"],
-        **{key: extra.pop(key) for key in ("framework", "device") if key in extra},
-    }
-    return {**extra, "environment": environment}
-
-
-def _environment(run: Run) -> dict[str, Any]:
-    attempt = run.newest_attempt()
-    started = attempt.started if attempt is not None else None
+def _environment(attempt: Attempt) -> dict[str, Any]:
+    started = attempt.started
     git = dict(started.git) if started is not None and started.git else {}
     return {
         "python": sys.version.split()[0],

@@ -72,7 +72,7 @@ def test_an_error_at_any_operation_of_a_repeated_save_leaves_the_previous_model(
         saver.save(step=1)
         nn.init.constant_(net.weight, 2)
         total = count_operations(lambda: saver.save(step=2))
-        assert total > 30
+        assert total > 8
         model = storage / "r" / "model.pt"
         good = step = 2
         for number in range(1, total + 1, stride):
@@ -114,7 +114,7 @@ def test_an_error_at_any_operation_of_the_first_save_can_be_tried_again(storage,
         hypertuner.Saver(net_of(1)).save(step=1)
     with hypertuner.new_run(name="counted"):
         total = count_operations(lambda: hypertuner.Saver(net_of(1)).save(step=1))
-    assert total > 60
+    assert total > 30
     for number in range(1, total + 1, 3):
         with hypertuner.new_run(name=f"r{number}"):
             saver = hypertuner.Saver(net_of(1))

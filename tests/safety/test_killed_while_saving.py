@@ -119,7 +119,7 @@ def test_a_kill_at_any_operation_of_a_save_leaves_the_old_model_or_the_new_one(s
             save_again(run.folder, 9)
             assert not list(run.folder.rglob(".draft-*"))
             assert whole(run.layout.model) == 9
-    assert number > 30
+    assert number > 8
     assert outcomes == {0, 1}
 
 
@@ -141,7 +141,7 @@ def test_a_kill_at_any_operation_of_the_first_save_leaves_nothing_to_clean_by_ha
             save_again(run.folder, 9)
             assert whole(run.layout.model) == 9
             assert not list(run.folder.rglob(".draft-*"))
-    assert number > 50
+    assert number > 30
 
 
 def test_a_model_that_could_not_be_repaired_is_read_all_the_same(storage, monkeypatch):

@@ -5,15 +5,15 @@ The order is the promise: nothing older is removed or replaced before the new fi
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hypertuner import files
 from hypertuner.checkpoint.format import archive, trust
 from hypertuner.checkpoint.offer import best_of
+from hypertuner.checkpoint.saves import UnderWay
 from hypertuner.errors import CheckpointError, ConfigError, StorageError
 from hypertuner.store import Attempt, CheckpointFile, Run
 from hypertuner.store.said import say, say_once
@@ -28,32 +28,50 @@ class Checkpoint:
     epoch: int | None
     metrics: Mapping[str, Any]
     path: Path | None
-    """None in a process that writes nothing: a worker, or under HYPERTUNER_MODE=off."""
+    """None in a process that writes nothing: a worker, or under HYPERTUNER_MODE=off; and of a save that was left out
+    (background='skip')."""
     step_given: bool = True
     """False when nobody said the step and nothing was logged: it is then 0 for want of a number."""
+    under_way: UnderWay | None = field(default=None, repr=False, compare=False)
+    """The save in the background that makes it durable."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the file is under its name and survives a power cut."""
+        return self.path is not None and (self.under_way is None or (self.under_way.is_done and self.path.exists()))
+
+    def wait(self) -> Checkpoint:
+        """Return when the checkpoint is durable, or the later one that took its place (background='coalesce').
+
+        Raises: what saving it raised.
+        """
+        if self.under_way is not None:
+            self.under_way.wait()
+        return self
 
 
-def commit(
-    attempt: Attempt, run: Run, step: int, header: Mapping[str, Any], write: Callable[[io.RawIOBase], Mapping[str, Any]]
-) -> Path:
-    """Save one checkpoint of an attempt; its path, once it is durable.
+def commit(attempt: Attempt, run: Run, path: Path, write: Callable[[files.NewFile, bytes | None], None]) -> None:
+    """Save one checkpoint of an attempt at `path`, which `free_path` gave; returns when it is durable.
 
-    `write` fills the file and returns what the index says besides `header`. A failure leaves what was there.
+    `write` fills the file, seals it, and marks it by the key it is given. A failure leaves what was there.
     Raises: CheckpointError when a newer attempt owns the run; StorageFullError; what `write` raises.
     """
     check_is_newest(attempt, run)
     if not attempt.layout.checkpoints.exists():  # its first save
         _sweep(run)
     files.make_folder(attempt.layout.checkpoints)
-    repeat = 0
-    while (path := attempt.layout.checkpoint(step, repeat)).exists():
-        repeat += 1
     with files.Draft(path, mode=0o444) as draft:
-        extra = write(draft.file)
-        archive.seal(draft.file, {**header, **extra}, _key())
+        write(draft.file, _key())
         draft.commit_new()
     # A new attempt may have begun while this one wrote: model.pt is no longer this one's to move.
     check_is_newest(attempt, run)
+
+
+def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path:
+    """Where the next checkpoint of a step belongs; not one of `taken`, which are still being written."""
+    repeat = 0
+    while (path := attempt.layout.checkpoint(step, repeat)).exists() or path in taken:
+        repeat += 1
     return path
 
 

@@ -5,16 +5,32 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from hypertuner import files
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
 from hypertuner.frameworks.restored import Restored
+
+
+class Captured(Protocol):
+    """What a checkpoint will hold; `release` it once."""
+
+    def about(self) -> dict[str, Any]:
+        """What the index says of it besides what the bytes say."""
+        ...
+
+    def write(self, file: files.NewFile, header: Mapping[str, Any], key: bytes | None) -> None:
+        """Write a complete checkpoint file, with its index and seal; `key` leaves the user's mark."""
+        ...
+
+    def release(self) -> None:
+        """Give its memory back."""
+        ...
 
 
 class Adapter(Protocol):
@@ -33,16 +49,17 @@ class Adapter(Protocol):
         """How the parts of the training state are set up; asked before anything moves them, for a later fork."""
         ...
 
-    def write(
+    def capture(
         self,
-        file: io.RawIOBase,
         model: Any,
         document: Mapping[str, Any],
         training: Mapping[str, Any],
         first_settings: Mapping[str, Any],
         others: Sequence[bytes | None] = (),
-    ) -> dict[str, Any]:
-        """Write a complete checkpoint file but for its index; what the index needs to know besides.
+        *,
+        copy: bool = False,
+    ) -> Captured:
+        """What a checkpoint holds, as it is now; with `copy`, whatever training changes from here on.
 
         `first_settings` is what `settings` gave when the Saver was made, `others` what `rank_state` gave on ranks
         1, 2, …; None for one that is not known.

@@ -6,7 +6,6 @@ where they are, and run.json keeps a hash of each, by which a second adoption kn
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -259,7 +258,7 @@ def _commit(
 ) -> None:
     config = contents.config
     origin_of = {"host": ProcessIdentity.mine().host, "user": capture.user()}
-    header = {
+    header: dict[str, Any] = {
         "run": about,
         "hyperparameters": config,
         "metrics": dict(values),
@@ -273,12 +272,14 @@ def _commit(
         "run": {**about, "metrics": dict(values), "parent": None},
     }
 
-    def write(file: io.RawIOBase) -> dict[str, Any]:
-        extra = torch_adapter().write(file, contents.weights, document, contents.training, {})
-        environment = {**origin_of, "framework": extra.pop("framework"), "device": extra.pop("device")}
-        return {**extra, "environment": environment}
-
-    commit.commit(attempt, run, step, header, write)
+    captured = torch_adapter().capture(contents.weights, document, contents.training, {})
+    try:
+        about = captured.about()
+        header |= {**about, "environment": {**origin_of, **about["environment"]}}
+        path = commit.free_path(attempt, step)
+        commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))
+    finally:
+        captured.release()
 
 
 def _log(log: files.Appender, reading: _Read, step: int, logged: set[int]) -> None:

@@ -81,6 +81,8 @@ class ActiveRun:
         self._appender: files.Appender | None = None
         self._lock = threading.RLock()
         self._flushes: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], str | None]] = []
+        self.began = time.monotonic()
         self._pid: int | None = None
         self._clock = time.time() - time.monotonic()
         self.together = Together(number)
@@ -288,6 +290,10 @@ class ActiveRun:
         """Call `flush`, which must not raise, before a checkpoint is saved and before the run ends."""
         self._flushes.append(flush)
 
+    def on_end(self, ending: Callable[[], str | None]) -> None:
+        """Call `ending` before the run ends: it returns when nothing is pending, with what failed, or None."""
+        self._endings.append(ending)
+
     def flush(self) -> None:
         """Write whatever was held back."""
         for flush in self._flushes:
@@ -305,8 +311,14 @@ class ActiveRun:
 
     def end(self, state: str, reason: str, *, code: int | None = 0, signal: str | None = None, trace: str = "") -> None:
         """Write exit.json, once; nothing happens in a child process, or when nothing was started."""
+        if self._pid not in (None, os.getpid()):
+            return
+        if self.is_open:
+            for ending in self._endings:
+                if (failure := ending()) is not None and state == "finished":
+                    state, reason = "failed", failure
         with self._lock:
-            if not self.is_open or self._pid not in (None, os.getpid()):
+            if not self.is_open:
                 return
             self.flush()
             self.is_open = False

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import orjson
 import xxhash
 
-from hypertuner import files
+from hypertuner.opening import open_regular
 
 MOST_LINE_BYTES = 4 * 1024 * 1024  # of one record: some 100,000 metrics
 _BUFFER_BYTES = 64 * 1024
@@ -64,7 +64,7 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return io.BufferedReader(files.open_regular(path), _BUFFER_BYTES)
+    return io.BufferedReader(open_regular(path), _BUFFER_BYTES)
 
 
 def _records(file: BinaryIO) -> Iterator[tuple[int, Record | None]]:
@@ -99,7 +99,7 @@ def read_old_records(path: Path) -> Iterator[Record]:
     """
     try:
         with io.TextIOWrapper(
-            io.BufferedReader(files.open_regular(path)), encoding="utf-8", errors="replace", newline=""
+            io.BufferedReader(open_regular(path)), encoding="utf-8", errors="replace", newline=""
         ) as file:
             written = path.stat().st_mtime
             for number, row in enumerate(csv.DictReader(file)):

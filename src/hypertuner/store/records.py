@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import orjson
 
-from hypertuner import files
 from hypertuner.errors import CorruptFileError
+from hypertuner.opening import open_regular
 from hypertuner.store.process import ProcessIdentity
 
 MOST_BYTES = 16 * 1024 * 1024  # of one JSON file; started.json with a large diff takes half a megabyte
@@ -205,7 +205,7 @@ def to_text(value: object) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. FileNotFoundError if there is none; CorruptFileError if it is something else."""
-    with files.open_regular(path) as file:
+    with open_regular(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
             raise CorruptFileError(
                 f"{path} has {size:,} bytes; no {path.name} is larger than {MOST_BYTES:,}.\n"

@@ -49,7 +49,7 @@ from hypertuner.checkpoint.format.table import (
     ties_of,
 )
 from hypertuner.errors import CorruptFileError
-from hypertuner.files import open_regular
+from hypertuner.opening import open_regular
 
 __all__ = [
     "Archive",

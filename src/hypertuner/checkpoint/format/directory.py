@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -289,6 +290,19 @@ def central_entry(name: bytes, data: bytes, start: int) -> bytes:
     version, start = (45, 0xFFFFFFFF) if more else (20, start)
     sizes = (crc, nbytes, nbytes, len(name), len(more), 0, 0, 0, 0, start)
     return _CENTRAL.pack(b"PK\x01\x02", version, version, _UTF8, 0, 0, 0x21, *sizes) + name + more
+
+
+def with_crcs(central: bytes, crcs: Mapping[str, int]) -> bytes:
+    """A central directory with the CRCs of some members, by their full names, put in."""
+    filled = bytearray(central)
+    at = 0
+    while at < len(filled):
+        lengths = struct.unpack_from("<3H", filled, at + 28)
+        name = filled[at + _CENTRAL.size : at + _CENTRAL.size + lengths[0]].decode()
+        if name in crcs:
+            struct.pack_into("<I", filled, at + 16, crcs[name])
+        at += _CENTRAL.size + sum(lengths)
+    return bytes(filled)
 
 
 def end_64(count: int, start: int, nbytes: int) -> bytes:

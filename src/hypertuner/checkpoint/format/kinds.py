@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from hypertuner.checkpoint.format.directory import Directory, has_end_record, read_directory
 from hypertuner.errors import CorruptFileError
-from hypertuner.files import open_regular
+from hypertuner.opening import open_regular
 
 INDEX_MEMBER = "hypertuner.json"
 _COMMENT_FORMAT = re.compile(rb"hypertuner/\d{1,9}\Z")

@@ -71,16 +71,38 @@ def seal(file: BinaryIO, header: Mapping[str, Any], key: bytes | None = None) ->
     """
     where = str(getattr(file, "name", "the file"))
     directory = read_directory(file, where)
+    hashes = Hashes(directory)
+    central = read_at(file, directory.start, directory.nbytes, where)
+    rest, index = ending(directory, central, hashes.whole, hashes.storages, header, key)
+    file.seek(directory.start)
+    view = memoryview(rest)
+    while view:  # an unbuffered file may take a part only
+        view = view[file.write(view) :]
+    return index
+
+
+def ending(
+    directory: Directory,
+    central: bytes,
+    whole: xxhash.xxh3_128,
+    hashes: Mapping[str, str],
+    header: Mapping[str, Any],
+    key: bytes | None,
+) -> tuple[bytes, Index]:
+    """What makes a fresh torch file a sealed one, in the place of its directory `central` and of its end; its index.
+
+    `whole` is the hash of all bytes before the directory; `hashes` are those of the storages, by key. Raises as `seal`.
+    """
+    where = directory.where
     if INDEX_MEMBER in directory.members or directory.comment:
         raise ValueError(f"{where} is sealed already")
     data_pkl = member(directory, "data.pkl")
     pickle = pickles.read(data_pkl, where, most_operations=pickles.MOST_OPERATIONS_OF_OURS)
-    hashes = Hashes(directory)
     tensors = tensors_of(directory, pickle)
     index = index_of(
         header,
         tensors=tensors,
-        storages=storages_of(directory, hashes.storages),
+        storages=storages_of(directory, hashes),
         ties=ties_of(tensors.get("state_dict", {})),
         data_pkl_sha256=hashlib.sha256(data_pkl).hexdigest(),
     )
@@ -89,16 +111,12 @@ def seal(file: BinaryIO, header: Mapping[str, Any], key: bytes | None = None) ->
 
     name = f"{directory.prefix}/{INDEX_MEMBER}".encode()
     added = local_header(name, text) + text
-    central = read_at(file, directory.start, directory.nbytes, where) + central_entry(name, text, directory.start)
+    central += central_entry(name, text, directory.start)
     count, start = len(directory.members) + 1, directory.start + len(added)
     body = added + central + end_64(count, start, len(central))
-    hashes.whole.update(body)
+    whole.update(body)
     mark = trust.mark_of(key, data_pkl, text) if key is not None else None
-    file.seek(directory.start)
-    rest = memoryview(body + sealed_tail(count, start, len(central), Seal(hashes.whole.hexdigest(), mark)))
-    while rest:  # an unbuffered file may take a part only
-        rest = rest[file.write(rest) :]
-    return index
+    return body + sealed_tail(count, start, len(central), Seal(whole.hexdigest(), mark)), index
 
 
 class Hashes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import pickle
-import platform
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +13,27 @@ from torch import nn
 from hypertuner import settings
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.recipe.rebuild import Rebuilder
-from hypertuner.checkpoint.recipe.recording import Recipe, Recording
+from hypertuner.checkpoint.recipe.recording import Recipe
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
 from hypertuner.frameworks.restored import Restored
 from hypertuner.frameworks.torch import modules, objects, parent, reading, training
-from hypertuner.frameworks.torch.state import State, is_plain, on_cpu, set_versions, versions_of
+from hypertuner.frameworks.torch.saving import Capture
+from hypertuner.frameworks.torch.staging import Staging
+from hypertuner.frameworks.torch.state import State, set_versions, versions_of
 from hypertuner.store import ranks
 from hypertuner.store.active import ActiveRun
 from hypertuner.store.said import say
-
-_said: set[str] = set()
 
 
 class TorchAdapter:
     """The bridge to PyTorch."""
 
     name = "torch"
+
+    def __init__(self) -> None:
+        self._staging = Staging()
 
     def take(self, model: Any, scopes: Sequence[Mapping[str, Any]] = ()) -> modules.Model | None:
         """The model without its wrappers (`torch.compile`, DataParallel, DDP), or the one root module of the scopes."""
@@ -42,62 +43,27 @@ class TorchAdapter:
         """How optimizers and schedulers are set up, before anything moves them."""
         return training.settings(training_parts)
 
-    def write(
+    def capture(
         self,
-        file: io.RawIOBase,
         model: modules.Model,
         document: Mapping[str, Any],
         training_parts: Mapping[str, Any],
         first_settings: Mapping[str, Any],
         others: Sequence[bytes | None] = (),
-    ) -> dict[str, Any]:
-        """Write `document` with the model's state and object into `file`, by torch's own writer."""
-        state = State(model)
-        recording = Recording(settings.RECIPE_BYTES.get())
-        data, problem = b"", ""
-        extra: dict[str, torch.Tensor] = {}
-        if not _is_named_tensors(model):
-            try:
-                data, extra = objects.dump(model, state, recording)
-            except objects.ObjectError as error:
-                problem = str(error)
-                self._say_weights_only(model, problem)
-        saved, odd = training.capture(training_parts, model, first_settings, others) if training_parts else ({}, {})
-        placed = on_cpu({"state_dict": state.values, "module_tensors": extra, "training": saved})
-        whole: dict[str, Any] = {**document, **placed, "module": data}
-        if not data:
-            del whole["module"], whole["module_tensors"]
-        if not saved:
-            del whole["training"]
-        if state.odd or odd:
-            whole["opaque"] = pickle.dumps({"state_dict": state.odd, "training": odd}, protocol=4)
-        if not is_plain({key: value for key, value in whole.items() if key not in placed}):
-            raise CheckpointError("The checkpoint's description holds values that no file can; this is a bug.")
-        torch.save(whole, file)  # type: ignore[arg-type]  # any writable binary file will do
-        values = [name for name, value in state.values.items() if not isinstance(value, torch.Tensor)]
-        return {
-            "recipe": recording.recipe().to_json() if data else None,
-            "state_versions": state.versions,
-            "state_values": values,
-            "state_odd": sorted(state.odd),
-            "training": sorted(saved.get("kinds", {})),
-            "module_problem": problem,
-            "device": _devices(model),
-            "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
-        }
+        *,
+        copy: bool = False,
+    ) -> Capture:
+        """Model, object and training state as they are now; with `copy`, whatever happens to them later."""
+        stage = self._staging.stage()
+        try:
+            return Capture(model, document, training_parts, first_settings, others, stage, copy=copy)
+        except BaseException:
+            stage.release()
+            raise
 
     def rank_state(self, training_parts: Mapping[str, Any]) -> bytes:
         """Random states and data position of this rank, as safe loading accepts them."""
         return training.rank_state(training_parts)
-
-    def _say_weights_only(self, model: modules.Model, problem: str) -> None:
-        kind = type(model).__name__
-        if kind not in _said:
-            _said.add(kind)
-            say(
-                f"the {kind} object cannot be saved ({_first_line(problem)}); its weights and config are.\n"
-                f"  Load them with hypertuner.load(run, into={kind}(...))."
-            )
 
     def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:
         """The model object, or its tensors by name; of a foreign file, what is in it."""
@@ -246,22 +212,9 @@ def _advice(report: LoadReport) -> str:
     return "\n  strict=False keeps what fits, only='part.*' loads a part."
 
 
-def _is_named_tensors(model: modules.Model) -> bool:
-    return isinstance(model, dict) and not any(True for _ in modules.parts_of(model))
-
-
 def _first_line(problem: object) -> str:
     """What is wrong, without the advice under it: to be said inside another sentence."""
     return str(problem).partition("\n")[0].rstrip(".")
-
-
-def _devices(model: modules.Model) -> list[str]:
-    found = set()
-    for _, module in modules.parts_of(model):
-        for tensor in module.parameters():
-            name = torch.cuda.get_device_name(tensor.device) if tensor.is_cuda else ""
-            found.add(f"{tensor.device} {name}".strip())
-    return sorted(found)
 
 
 def _untrusted(archive: Archive) -> UnsafeFileError:
@@ -323,10 +276,10 @@ def _compare(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> LoadReport
 
 
 def _put(target: modules.Model, values: dict[str, Any], versions: Mapping[str, int]) -> None:
-    if _is_named_tensors(target):
+    if modules.is_named_tensors(target):
         with torch.no_grad():
             for name, value in values.items():
-                target[name].copy_(value)  # type: ignore[index]  # a dict of tensors, as asked above
+                target[name].copy_(value)
         return
     for prefix, module in modules.parts_of(target):
         renames = modules.clean_names(module)

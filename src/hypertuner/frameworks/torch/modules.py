@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -56,6 +56,11 @@ def check_model(model: Any) -> Model:
         f"Saver got {type(model).__name__}, which is no model: give it a torch.nn.Module, a dict of modules "
         "or a dict of tensors."
     )
+
+
+def is_named_tensors(model: Model) -> TypeGuard[dict[str, torch.Tensor]]:
+    """Whether it is a dict of tensors, not of modules."""
+    return isinstance(model, dict) and not any(True for _ in parts_of(model))
 
 
 def parts_of(model: Model) -> Iterator[tuple[str, nn.Module]]:

@@ -11,6 +11,7 @@ import io
 import operator
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -33,6 +34,8 @@ _REFUSALS = (
     ValueError,
     UnrecordableError,
 )
+
+_NO_REFERENCE = {str, int, float, bool, bytes, dict, OrderedDict, list, tuple, set, type(None)}
 
 _Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -69,6 +72,7 @@ class _Pickler(pickle.Pickler):
         self._recording = recording
         self._named = dict(state.names)
         self._keep: list[Any] = []
+        self._references: dict[Any, tuple[Any, ...] | None] = {}
         self._paths: dict[int, str] = {}
         self._hints: dict[int, str] = {}
         for prefix, module in parts_of(model):
@@ -78,20 +82,28 @@ class _Pickler(pickle.Pickler):
                 self._hints.setdefault(id(tensor), prefix + name)
 
     def persistent_id(self, obj: Any) -> Any:
+        if type(obj) in _NO_REFERENCE:  # nearly all that is asked, and training waits
+            return None
         if isinstance(obj, torch.Tensor):
             return self._tensor(obj)
         if isinstance(obj, (type, FunctionType)):
-            found = self._recording.reference(obj)
-            return ("code", *found) if found else None
+            if obj not in self._references:
+                found = self._recording.reference(obj)
+                self._references[obj] = ("code", *found) if found else None
+            return self._references[obj]
         if isinstance(obj, torch.jit.ScriptModule):
             return ("script", _script_bytes(obj), self._paths.get(id(obj), ""))
         return None
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, nn.Module) and (inner := unwrap(obj)) is not obj:
-            reduced: _Reduced = (operator.getitem, ([inner], 0))
-            return reduced
-        return NotImplemented
+        reduced: _Reduced
+        if type(obj) is OrderedDict and not obj and not vars(obj):
+            reduced = (OrderedDict, ())  # as it says itself, but slowly; a module has a dozen of them
+        elif type(obj) not in _NO_REFERENCE and isinstance(obj, nn.Module) and (inner := unwrap(obj)) is not obj:
+            reduced = (operator.getitem, ([inner], 0))
+        else:
+            return NotImplemented
+        return reduced
 
     def _tensor(self, tensor: torch.Tensor) -> Any:
         if type(tensor) not in (torch.Tensor, nn.Parameter):

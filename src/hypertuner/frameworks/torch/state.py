@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from hypertuner.errors import CheckpointError
-from hypertuner.frameworks.torch.modules import Model, clean_name, clean_names, parts_of
+from hypertuner.frameworks.torch.modules import Model, clean_name, clean_names, is_named_tensors, parts_of
+from hypertuner.frameworks.torch.staging import Stage
 
 # Saved whole when at least this share of a storage is seen: cutting a piece out costs a copy.
 _WHOLE_ABOVE = 0.5
@@ -31,7 +32,7 @@ class State:
         self.versions: dict[str, int] = {}
         self.names: dict[int, str] = {}
         """id of a parameter or buffer of the model → its name in `values`."""
-        if isinstance(model, dict) and not any(True for _ in parts_of(model)):
+        if is_named_tensors(model):
             self.values.update(model)
             self.versions.update(versions_of(model))
             self.names.update((id(tensor), name) for name, tensor in model.items())
@@ -66,7 +67,7 @@ class State:
     @classmethod
     def names_of(cls, model: Model) -> dict[str, Any]:
         """What a model's state holds now, by the names that a file uses; lazy and meta tensors included."""
-        if isinstance(model, dict) and not any(True for _ in parts_of(model)):
+        if is_named_tensors(model):
             return dict(model)
         values = {}
         for prefix, module in parts_of(model):
@@ -126,14 +127,17 @@ def is_plain(value: Any) -> bool:
     return False
 
 
-def on_cpu(values: Any) -> Any:
+def on_cpu(values: Any, stage: Stage, *, copy: bool) -> Any:
     """The same tree of containers with every tensor detached and on the CPU, sharing storage as before.
 
-    CPU tensors are not copied, except small views of big storages and storages seen as two dtypes.
+    With `copy`, nothing that happens to the tensors later reaches it. Without, CPU tensors are copied only where they
+    are small views of big storages, or storages seen as two dtypes. Values of other devices are there after
+    `stage.finish()`.
     """
     tensors: list[torch.Tensor] = []
     _collect(values, tensors)
-    placed = _place(tensors)
+    placed = _Placing(stage, copy).place(tensors)
+    stage.start(clone=copy)
     return _replace(values, placed)
 
 
@@ -163,48 +167,77 @@ def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:
     return value
 
 
-def _place(tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
-    placed: dict[int, torch.Tensor] = {}
-    groups: dict[tuple[str, int], list[torch.Tensor]] = {}
-    for tensor in tensors:
-        if tensor.layout != torch.strided or tensor.is_quantized or type(tensor) not in _PLAIN:
-            placed[id(tensor)] = tensor.detach().cpu()
-        elif tensor.is_conj() or tensor.is_neg():
-            placed[id(tensor)] = tensor.detach().resolve_conj().resolve_neg().cpu()
-        else:
-            storage = tensor.untyped_storage()
-            groups.setdefault((str(tensor.device), storage.data_ptr() if storage.nbytes() else id(tensor)), []).append(
-                tensor
-            )
-    for group in groups.values():
-        by_dtype: dict[torch.dtype, list[torch.Tensor]] = {}
-        for tensor in group:
-            by_dtype.setdefault(tensor.dtype, []).append(tensor)
-        for number, views in enumerate(by_dtype.values()):
-            # torch.save refuses one storage under two dtypes: all but the first get a storage of their own.
-            _place_group(views, placed, must_copy=number > 0)
-    return placed
+class _Placing:
+    """Where each tensor of a capture goes, by its id."""
 
+    def __init__(self, stage: Stage, copy: bool) -> None:
+        self._stage = stage
+        self._copy = copy
+        self._placed: dict[int, torch.Tensor] = {}
 
-def _place_group(views: list[torch.Tensor], placed: dict[int, torch.Tensor], *, must_copy: bool) -> None:
-    whole = views[0].untyped_storage().nbytes() // max(1, views[0].element_size())
-    pieces = _pieces(views)
-    seen = sum(end - start for start, end in pieces)
-    if views[0].device.type == "cpu" and not must_copy and seen >= _WHOLE_ABOVE * whole:
+    def place(self, tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+        groups: dict[tuple[torch.device, int], list[torch.Tensor]] = {}
+        for tensor in tensors:
+            if tensor.layout != torch.strided or tensor.is_quantized or type(tensor) not in _PLAIN:
+                self._placed[id(tensor)] = self._alone(tensor.detach())
+            elif tensor.is_conj() or tensor.is_neg():
+                self._placed[id(tensor)] = self._alone(tensor.detach().resolve_conj().resolve_neg())
+            else:
+                storage = tensor.untyped_storage()
+                where = storage.data_ptr() if storage.nbytes() else id(tensor)
+                groups.setdefault((tensor.device, where), []).append(tensor)
+        for group in groups.values():
+            if len(group) == 1 or len({tensor.dtype for tensor in group}) == 1:
+                self._group(group)
+                continue
+            by_dtype: dict[torch.dtype, list[torch.Tensor]] = {}
+            for tensor in group:
+                by_dtype.setdefault(tensor.dtype, []).append(tensor)
+            for number, views in enumerate(by_dtype.values()):
+                # torch.save refuses one storage under two dtypes: all but the first get a storage of their own.
+                self._group(views, apart=number > 0)
+        return self._placed
+
+    def _alone(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to("cpu", copy=True) if self._copy else tensor.cpu()
+
+    def _group(self, views: list[torch.Tensor], *, apart: bool = False) -> None:
+        """Place the views of one storage; `apart`, in a storage that nothing else has."""
+        first = views[0]
+        storage = first.untyped_storage()
+        if first.device.type == "cpu" and not apart and _is_mostly_seen(views, storage):
+            if self._copy:
+                copied = self._stage.copy(storage)
+                for view in views:
+                    self._placed[id(view)] = _view(copied, view, view.storage_offset())
+            else:
+                for view in views:
+                    self._placed[id(view)] = view.detach()
+            return
+        copies = {}
+        for start, end in _pieces(views):
+            flat = torch.as_strided(first.detach(), (end - start,), (1,), start)
+            copies[start, end] = self._stage.fetch(flat).untyped_storage()
         for view in views:
-            placed[id(view)] = view.detach()
-        return
-    copies = {}
-    for start, end in pieces:
-        flat = torch.as_strided(views[0].detach(), (end - start,), (1,), start)
-        copies[start, end] = flat.to("cpu", copy=True)
-    for view in views:
-        start, end = next((piece for piece in pieces if piece[0] <= view.storage_offset() < piece[1]), (0, 0))
-        if start == end:
-            placed[id(view)] = view.detach().to("cpu", copy=True)
-        else:
-            offset = view.storage_offset() - start
-            placed[id(view)] = torch.as_strided(copies[start, end], view.shape, view.stride(), offset)
+            offset = int(view.storage_offset())
+            start, end = next((piece for piece in copies if piece[0] <= offset < piece[1]), (0, 0))
+            if start == end:
+                self._placed[id(view)] = view.detach().to("cpu", copy=True)
+            else:
+                self._placed[id(view)] = _view(copies[start, end], view, offset - start)
+
+
+def _view(storage: torch.UntypedStorage, like: torch.Tensor, offset: Any) -> torch.Tensor:
+    return torch.empty(0, dtype=like.dtype).set_(storage, offset, like.shape, like.stride())
+
+
+def _is_mostly_seen(views: list[torch.Tensor], storage: torch.UntypedStorage) -> bool:
+    """Whether the views see so much of their storage that it is saved whole."""
+    first, nbytes = views[0], storage.nbytes()
+    if first.is_contiguous() and first.nbytes >= _WHOLE_ABOVE * nbytes:
+        return True
+    seen = sum(end - start for start, end in _pieces(views))
+    return seen * first.element_size() >= _WHOLE_ABOVE * nbytes
 
 
 def _pieces(views: list[torch.Tensor]) -> list[tuple[int, int]]:
