@@ -132,6 +132,16 @@ def test_a_part_that_does_not_fit_is_refused_like_a_whole_model(storage):
     assert hypertuner.load(saved.path, into=other, part="G", only="0.*").is_complete
 
 
+def test_a_part_that_the_file_does_not_have_is_refused_with_those_it_has(storage):
+    with hypertuner.new_run("pair"):
+        saved = hypertuner.Saver({"G": nn.Linear(8, 2), "D": nn.Linear(8, 1)}).save()
+    with pytest.raises(hypertuner.CheckpointError, match=r"has no part 'X'; it has: 'D', 'G'\."):
+        hypertuner.load(saved.path, into=nn.Linear(8, 2), part="X")
+    with pytest.raises(hypertuner.MismatchError, match="part='G' may be what is meant") as refused:
+        hypertuner.load(saved.path, into=nn.Linear(8, 2))
+    assert "rename=" not in str(refused.value)
+
+
 def test_a_device_that_is_not_here_is_named(saved):
     with pytest.raises(
         hypertuner.CheckpointError, match=r"device='meteor' cannot be used here: (.|\n)*Leave device= out"

@@ -9,7 +9,7 @@ from typing import Any
 from hypertuner.checkpoint.format.archive import open_model
 from hypertuner.checkpoint.reference import resolve
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, MismatchError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import torch_adapter
 from hypertuner.store import Run
@@ -63,7 +63,12 @@ def load(
         if into is not None:
             if part is not None:
                 into, selection = {part: into}, selection.within(part)
-            return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
+            try:
+                return adapter.fill(into, archive, strict=strict, trusted=trusted, selection=selection)
+            except MismatchError:
+                if part is not None:  # which parts there are is what whoever names a wrong one wants to know
+                    _part(adapter.read(archive, trusted=trusted, weights=True), part, True, found.reference)
+                raise
         loaded = adapter.read(archive, trusted=trusted, device=device, weights=weights)
     if part is None:
         return loaded
