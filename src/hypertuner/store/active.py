@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.errors import ConfigError, StorageError
+from hypertuner.errors import ConfigError, HypertunerError, StorageError
 from hypertuner.store import board, capture, exits, metrics, ownership, process, ranks, records
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say, say_once
@@ -176,6 +176,18 @@ class ActiveRun:
         verb = "forks" if self.parent.parent.how == "fork" else "starts from"
         return f"{verb} {self.parent.parent.reference!r}"
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether this process was started to be the next attempt of a run, and has not begun it."""
+        if self._attempt is not None or not self.writes or self.run is None or not self.run.layout.record.exists():
+            return False
+        return not process.is_worker() and (self.resume is not None or not self.run.attempts())
+
+    def watch(self) -> None:
+        """Be told how this process ends, also before anything was written."""
+        self._pid = os.getpid()
+        exits.watch(self)
+
     def declare(self, args: object, effective: Callable[[], dict[str, Any]]) -> None:
         """Register the one Args of this run. `effective` gives its values, whenever it is asked.
 
@@ -191,8 +203,8 @@ class ActiveRun:
                 raise ConfigError(
                     f"This run has its Args already, and the second one differs in {', '.join(changed[:8])}.\n"
                     f"  First: {self._args!r}\n  Second: {args!r}\n"
-                    "  One run has one config. For several runs in one process: "
-                    "`with hypertuner.new_run(learning_rate=0.1) as args: ...`",
+                    "  One run has one config. For several runs in one process (a loop, Hydra's multirun), each in a "
+                    "block of its own:\n  `with hypertuner.new_run(**config) as args: ...`",
                     key=changed[0] if changed else None,
                 )
             if self._args is None:
@@ -321,6 +333,11 @@ class ActiveRun:
             if not self.is_open:
                 return
             self.flush()
+            if state == "failed" and self.is_awaited:
+                # Failed before its first record: the reason is known here only. Where it cannot be written, whoever
+                # waits writes the exit code.
+                with contextlib.suppress(OSError, HypertunerError):
+                    self.attempt()
             self.is_open = False
             if self._attempt is None:
                 if state == "failed" and self.is_follower:
