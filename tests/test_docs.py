@@ -149,6 +149,7 @@ def every_command() -> Iterator[tuple[str, list[list[str]]]]:
     """Every command, with the spellings of each of its options."""
     import typer.main
 
+    from hypertuner.cli import keeping  # noqa: F401  # adds its commands to the app
     from hypertuner.cli.app import app
 
     for name, command in typer.main.get_command(app).commands.items():

@@ -77,6 +77,7 @@ READ = Setting(
     "HYPERTUNER_READ",
     "how weights come out of a file: `map` (when looked at), `read` (into memory), `auto` (`read` on a network)",
 )
+DEBUG = Setting("debug", False, "HYPERTUNER_DEBUG", "the command line shows the traceback of an error as well")
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -88,6 +89,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     STORAGE,
     MODE,
     QUIET,
+    DEBUG,
     SOURCE_FILE_BYTES,
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,

@@ -101,6 +101,25 @@ def unpin(references: References, storage: StoragePath = None) -> None:
     pin_(storage_at(storage), references, off=True)
 
 
+@app.command(short_help="Take runs out of sight.")
+def archive(runs: Runs, storage: StoragePath = None) -> None:
+    """Take runs out of sight: `ls` and queries leave them out, and all else works by their name. Nothing moves.
+
+    `ls --archived` lists them; `unarchive` brings them back; a query finds them when it says `archived`.
+    """
+    from hypertuner.cli.notes import archive as archive_
+
+    archive_(storage_at(storage), runs)
+
+
+@app.command(short_help="Bring archived runs back into sight.")
+def unarchive(runs: Runs, storage: StoragePath = None) -> None:
+    """Bring archived runs back into sight."""
+    from hypertuner.cli.notes import unarchive as unarchive_
+
+    unarchive_(storage_at(storage), runs)
+
+
 @app.command(
     short_help="Move runs into the trash.",
     epilog='hypertuner rm brave-otter; hypertuner rm \'state == "failed" and age > "7d" and not starred\'',

@@ -1,4 +1,4 @@
-"""`hypertuner tag`, `note`, `star`, `pin` and `mv`: what people say about runs, and what they call them."""
+"""`hypertuner tag`, `note`, `star`, `pin`, `archive` and `mv`: what people say about runs, and what they call them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypertuner.cli.terminal import Cell, Column, count_text, plain
 from hypertuner.errors import ConfigError
 from hypertuner.index.runs import runs
 from hypertuner.index.selection import select
-from hypertuner.store import Storage
+from hypertuner.store import Run, Storage
 from hypertuner.store.care import rename, retag
 
 
@@ -88,6 +88,23 @@ def pin(storage: Storage, references: Sequence[str], *, off: bool) -> None:
     for one in found:
         run, file = pins.pin(one, off=off)
         terminal.say(f"{run.name}: step {file.step} {'is pinned no longer' if off else 'is pinned'} ({file.path.name})")
+
+
+def archive(storage: Storage, words: Sequence[str]) -> None:
+    """Take runs out of sight. Raises: what selecting does."""
+    _archive(select(words, storage), archived=True)
+
+
+def unarchive(storage: Storage, words: Sequence[str]) -> None:
+    """Bring archived runs back into sight; a query is about these alone. Raises: what selecting does."""
+    _archive(select(words, storage, archived=True), archived=False)
+
+
+def _archive(chosen: Sequence[Run], *, archived: bool) -> None:
+    for run in chosen:
+        run.write_notes(replace(run.notes(), archived=archived))
+    hint = "; hypertuner ls --archived lists them" if archived and chosen else ""
+    terminal.say(f"{count_text(len(chosen), 'run')} {'archived' if archived else 'in sight again'}{hint}")
 
 
 def mv(storage: Storage, name: str, new: str) -> None:

@@ -146,6 +146,7 @@ def _show_run(run: Run, storage: Storage) -> None:
         ("took", terminal.duration_text(row.duration_s)),
         ("attempts", attempts if attempts > 1 else None),
         ("tags", ", ".join(row.tags)),
+        ("archived", "yes" if row.archived else ""),
         ("note", row.note),
         ("from", _lineage(run)),
         ("files", f"{shown_path(run.folder)} ({terminal.size_text(row.nbytes)})"),

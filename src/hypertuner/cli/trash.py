@@ -13,9 +13,11 @@ from hypertuner.checkpoint import offer
 from hypertuner.cli import terminal
 from hypertuner.cli.terminal import Cell, Column, count_text, plain, size_text
 from hypertuner.errors import ConfigError, RunNotFoundError, StorageError, did_you_mean
+from hypertuner.index.runs import read_row
 from hypertuner.index.selection import select
+from hypertuner.index.table import RunRow, RunTable
 from hypertuner.index.times import duration_s
-from hypertuner.store import Run, RunState, Storage
+from hypertuner.store import RunState, Storage
 from hypertuner.store.care import check_may_leave
 from hypertuner.store.trash import Trash, Trashed, freed_bytes
 
@@ -115,35 +117,37 @@ def _named(trashed: Trashed) -> str:
 
 
 def show_trash(storage: Storage, *, as_json: bool) -> None:
-    """Print what is in the trash."""
+    """Print what is in the trash, with what tells the runs apart: what differs between them, notes, when, how much."""
     there = Trash(storage.path).list()
+    rows = list(RunTable([_row(trashed) for trashed in there]))
     if as_json:
         terminal.show_json(
             [
                 {
-                    "name": trashed.run.name,
+                    "name": row.name,
                     "deleted_at": trashed.deleted_at,
-                    "state": _state(trashed.run) if trashed.is_whole else None,
+                    "state": row.state if trashed.is_whole else None,
                     "checkpoints": None if trashed.is_whole else [path.name for path in trashed.checkpoints],
-                    "nbytes": trashed.run.size_bytes(),
+                    "differs": terminal.json_safe(row.differs),
+                    "note": row.note,
+                    "nbytes": row.nbytes,
                     "folder": str(trashed.run.folder),
                 }
-                for trashed in there
+                for trashed, row in zip(there, rows, strict=True)
             ]
         )
     elif not there:
         terminal.say("The trash is empty.")
     else:
-        terminal.show_table(
-            [
-                Column("name", [Cell(plain(trashed.run.name), "bold") for trashed in there]),
-                Column("state", [_what_cell(trashed) for trashed in there], rank=1),
-                Column(
-                    "size", [Cell(size_text(trashed.run.size_bytes())) for trashed in there], is_number=True, rank=1
-                ),
-                Column("deleted", [Cell(terminal.since_text(trashed.deleted_at), "dim") for trashed in there], rank=1),
-            ]
-        )
+        columns = [
+            Column("name", [Cell(plain(row.name), "bold") for row in rows]),
+            Column("state", [_what_cell(trashed, row) for trashed, row in zip(there, rows, strict=True)], rank=1),
+            Column("differs", [Cell(plain(row.label)) for row in rows], rank=3),
+            Column("note", [Cell(plain(row.note)) for row in rows], rank=2),
+            Column("size", [Cell(size_text(row.nbytes)) for row in rows], is_number=True, rank=1),
+            Column("deleted", [Cell(terminal.since_text(trashed.deleted_at), "dim") for trashed in there], rank=1),
+        ]
+        terminal.show_table([column for column in columns if any(cell.text for cell in column.cells)])
         terminal.say(
             f"hypertuner restore NAME   brings one back; hypertuner clean   frees "
             f"{size_text(freed_bytes([trashed.run for trashed in there]))}.",
@@ -151,17 +155,20 @@ def show_trash(storage: Storage, *, as_json: bool) -> None:
         )
 
 
-def _what_cell(trashed: Trashed) -> Cell:
+def _what_cell(trashed: Trashed, row: RunRow) -> Cell:
     if trashed.is_whole:
-        return terminal.state_cell(_state(trashed.run))
+        return terminal.state_cell(row.state)
     return Cell(count_text(len(trashed.checkpoints), "checkpoint"))
 
 
-def _state(run: Run) -> str:
+def _row(trashed: Trashed) -> RunRow:
+    run = trashed.run
+    if not trashed.is_whole:
+        return RunRow(run.name, str(RunState.unknown), nbytes=run.size_bytes())
     try:
-        return str(run.state())
-    except StorageError:
-        return str(RunState.unknown)
+        return read_row(run)
+    except (StorageError, OSError) as error:  # a damaged run can be restored, or cleaned away, as any other
+        return RunRow(run.name, str(RunState.unknown), note=str(error), nbytes=run.size_bytes())
 
 
 def list_lines(lines: Sequence[str]) -> None:

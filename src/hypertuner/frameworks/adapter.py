@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,19 +15,7 @@ from hypertuner.checkpoint.format.archive import Archive, Verify
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What a checkpoint put back."""
-
-    report: LoadReport
-    done: tuple[str, ...]
-    """Parts of the training state, by name."""
-    left: tuple[str, ...]
-    """What was not restored, or not exactly, each with its reason."""
-    randomness: Callable[[], object]
-    """Sets the random states once more, for a loop that begins later; nothing once an optimizer has stepped."""
+from hypertuner.frameworks.restored import Restored
 
 
 class Captured(Protocol):

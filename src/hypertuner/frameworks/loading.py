@@ -12,7 +12,7 @@ from hypertuner.checkpoint.format.archive import Archive, Verify, open_model
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.reference import resolve
 from hypertuner.checkpoint.selection import Selection
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, MismatchError
 from hypertuner.frameworks import restoring
 from hypertuner.frameworks.adapter import torch_adapter
 from hypertuner.store import Run
@@ -94,7 +94,12 @@ def load(
         if into is not None:
             into = into if part is None else {part: into}
             how: dict[str, Any] = {"selection": selection, "verify": verify, "device": device}
-            return adapter.fill(into, archive, strict=strict, trusted=trusted, **how)
+            try:
+                return adapter.fill(into, archive, strict=strict, trusted=trusted, **how)
+            except MismatchError:
+                if part is not None:  # which parts there are is what whoever names a wrong one wants to know
+                    _check_part(archive, part, found.reference)
+                raise
         how = {"device": device, "verify": verify, "pin_memory": pin_memory}
         if weights:
             loaded = adapter.read(archive, trusted=trusted, weights=True, selection=selection, **how)
@@ -108,6 +113,12 @@ def _asks_for_trust(archive: Archive, into: Any, weights: bool) -> bool:
     if archive.kind != FORMAT:
         return False
     return (into is None and not weights) or bool(archive.index.extra.get("state_odd"))
+
+
+def _check_part(archive: Archive, part: str, reference: str) -> None:
+    names = archive.index.state_dict
+    if not any(name.startswith(f"{part}.") for name in names):
+        _part(dict.fromkeys(name.partition(".")[0] for name in names), part, reference)
 
 
 def _part(loaded: Any, part: str, reference: str) -> Any:

@@ -18,7 +18,8 @@ from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, MismatchError
-from hypertuner.frameworks.adapter import Adapter, Restored
+from hypertuner.frameworks.adapter import Adapter
+from hypertuner.frameworks.restored import Restored
 from hypertuner.store import records
 from hypertuner.store.active import ActiveRun, PendingParent
 from hypertuner.store.said import say
@@ -46,15 +47,7 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
         try:
             report = adapter.fill(model, archive, strict=False, trusted=trusted, verify="full")
         except MismatchError as error:
-            if not isinstance(error.report, LoadReport):
-                raise
-            raise MismatchError(
-                f"The weights of {name} do not fit this model, so the run cannot start from them: "
-                f"{error.report.explained(saved_config, active.config())}\n"
-                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start\n"
-                "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
-                report=error.report,
-            ) from None
+            raise _misfit(error, active, name, "start from", saved_config) from None
         if ema is not None:
             adapter.fill(ema, archive, strict=False, trusted=trusted)
         about = dict(archive.index.run)
@@ -84,7 +77,10 @@ def restore(
     """
     _begin(active)
     with Archive.open(path) as archive:
-        restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
+        try:
+            restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
+        except MismatchError as error:
+            raise _misfit(error, active, name, how, archive.index.hyperparameters) from None
         index = archive.index
     _applied(adapter, active, model, restored.report)
     _record(active, name, how, restored.report, index.run, restored)
@@ -102,6 +98,33 @@ def restore(
     if active.writes:
         _say(active, name, how, checkpoint, restored, index.hyperparameters)
     return checkpoint, restored.randomness
+
+
+def _misfit(
+    error: MismatchError, active: ActiveRun, name: str, how: str, saved_config: Mapping[str, Any]
+) -> MismatchError:
+    """The error about weights that do not fit, with the settings that explain it and what there is to do."""
+    if not isinstance(error.report, LoadReport):
+        return error
+    if how == "resume":
+        what = "the run cannot go on from it"
+        source = f" (as it was: {active.run.layout.source})" if active.run is not None else ""
+        advice = (
+            f"A run goes on with the model that it began with: change the script back{source}, or begin a new run\n"
+            f"  from what fits: hypertuner run --from {name}"
+        )
+    else:
+        what = "the run cannot start from them" if how == "start from" else "the run cannot fork it"
+        run = active.parent.parent.run if active.parent is not None else None
+        advice = (
+            f"Change the config back (`--like {run or 'RUN'}` takes the parent's), or start\n"
+            "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits."
+        )
+    return MismatchError(
+        f"The weights of {name} do not fit this model, so {what}: "
+        f"{error.report.explained(saved_config, active.config())}\n  {advice}",
+        report=error.report,
+    )
 
 
 def _begin(active: ActiveRun) -> None:

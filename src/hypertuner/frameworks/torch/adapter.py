@@ -13,7 +13,7 @@ from hypertuner.checkpoint.format.archive import Archive, Verify
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import CheckpointError
-from hypertuner.frameworks.adapter import Restored
+from hypertuner.frameworks.restored import Restored
 from hypertuner.frameworks.torch import filling, modules, parent, reading, thinning, training
 from hypertuner.frameworks.torch.saving import Capture
 from hypertuner.frameworks.torch.staging import Staging

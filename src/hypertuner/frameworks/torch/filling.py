@@ -228,6 +228,9 @@ def _compare(looks: Mapping[str, Any], wanted: Mapping[str, Any]) -> LoadReport:
 
 def _advice(report: LoadReport) -> str:
     if (rename := report.likely_rename()) is not None:
+        old, new = rename
+        if not new and old.count(".") == 1 and not all(name.startswith(old) for name in report.unexpected):
+            return f"\n  part={old[:-1]!r} may be what is meant: the file holds several parts."
         return f"\n  rename={{{rename[0]!r}: {rename[1]!r}}} may be what changed; strict=False keeps what fits."
     if not (report.missing or report.unexpected):
         return "\n  ignore_mismatched=True loads the others."
