@@ -293,7 +293,7 @@ def test_a_key_of_the_config_that_the_script_does_not_declare_is_kept_and_said_o
     assert done.out == "0.5 0.5\n"
     assert done.err.count("'dropuot'") == 1
     assert "given.json" in done.err
-    assert "Did you mean 'dropout'" in done.err
+    assert done.err.endswith("kept: 'dropuot' (did you mean 'dropout'?)\n")
     assert "dropuot" not in script(code, given={"dropuot": 0.5}, HYPERTUNER_QUIET="1").err
 
 

@@ -24,7 +24,7 @@ from hypertuner.store import records
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 STORY = ["tutorial.md", *(f"howto/{name}.md" for name in ("resume", "fork", "start-from", "load-and-share", "tidy-up"))]
-STORY.append("howto/command-line.md")
+STORY += ["howto/keep-and-clean.md", "howto/command-line.md"]
 RECIPES = sorted(str(path.relative_to(DOCS)) for path in (DOCS / "recipes").glob("*.md"))
 
 
@@ -149,6 +149,7 @@ def every_command() -> Iterator[tuple[str, list[list[str]]]]:
     """Every command, with the spellings of each of its options."""
     import typer.main
 
+    from hypertuner.cli import keeping  # noqa: F401  # adds its commands to the app
     from hypertuner.cli.app import app
 
     for name, command in typer.main.get_command(app).commands.items():

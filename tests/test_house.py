@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import script_environment
 
 import hypertuner
 from hypertuner import errors, settings
@@ -59,7 +60,7 @@ WRITERS: dict[tuple[str, str], str] = {
 RUNNERS: dict[tuple[str, str], str] = {
     ("checkpoint/recipe/script.py", "exec"): "rebuilds a model's class from the source in a file that is trusted",
     ("frameworks/torch/objects.py", "pickle.Unpickler"): "reads the model object of a file that is trusted",
-    ("frameworks/torch/adapter.py", "pickle.loads"): "reads odd state of a file that is trusted",
+    ("frameworks/torch/filling.py", "pickle.loads"): "reads odd state of a file that is trusted",
     ("frameworks/torch/reading.py", "pickle.load"): "reads a bare pickle when told trust=True",
     ("frameworks/torch/reading.py", "weights_only=False"): "reads another program's pickle when told trust=True",
 }
@@ -75,7 +76,12 @@ def within(path: Path) -> str:
 def test_imports_point_down_only() -> None:
     command = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     result = subprocess.run(
-        [sys.executable, "-c", command, "--no-cache"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-c", command, "--no-cache"],
+        cwd=REPOSITORY,
+        env=script_environment({}),  # this source, whatever is installed
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
 

@@ -280,8 +280,7 @@ class Appender:
             if self._is_torn:
                 raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
         except OSError as error:
-            # Entered only when something is wrong: a `with` costs more than the write.
-            with refusal_named(self.path):
+            with refusal_named(self.path):  # entered only now: a `with` costs more than the write
                 raise error
 
     def sync(self) -> None:
@@ -388,13 +387,14 @@ def _draft_path(target: Path) -> Path:
     return target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def sweep_drafts(folder: Path) -> None:
-    """Remove what a killed writer of this host left half-written in `folder`."""
+def sweep_drafts(folder: Path, *, dry_run: bool = False) -> list[Path]:
+    """Remove what killed writers of this host left half-written in `folder`, unless `dry_run`; what that is."""
     import psutil
 
     mark = f"{_DRAFT}{socket.gethostname()}-"
-    for path in folder.glob(f"{_DRAFT}*"):
-        pid = path.name.removeprefix(mark).split("-")[0]
-        if path.name.startswith(mark) and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            with contextlib.suppress(OSError):
-                (remove_folder if path.is_dir() else remove)(path)
+    pids = {path: path.name.removeprefix(mark).split("-")[0] for path in folder.glob(f"{mark}*")}
+    killed = [path for path, pid in pids.items() if pid.isdigit() and not psutil.pid_exists(int(pid))]
+    for path in killed if not dry_run else ():
+        with contextlib.suppress(OSError):
+            (remove_folder if path.is_dir() else remove)(path)
+    return killed

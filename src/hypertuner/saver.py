@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner.checkpoint import commit, offer, reference
+from hypertuner.checkpoint import commit, offer, reference, retention
 from hypertuner.checkpoint.commit import Checkpoint
 from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.saves import WHEN_BUSY, Saves, UnderWay
@@ -40,6 +40,9 @@ class Saver:
         mode: 'min' or 'max', where the metric's name does not tell.
         keep_last: How many of this attempt's newest checkpoints stay.
         keep_best: How many of its best ones.
+        keep_every: Those stay whose step is a multiple of it.
+        keep_trail: At most so many of the others stay, farther and farther back in time, as weights without training
+            state, of at most HYPERTUNER_TRAIL_BYTES (1 GB) together; 0 for none.
         background: True: a save returns when everything is captured, and training goes on while it is written. Durable
             after `.wait()`, and always before the process exits; an error is raised by the next save, or told at the
             end. At most two saves are under way; then the next one waits ('wait', as True), is left out ('skip'), or
@@ -67,12 +70,12 @@ class Saver:
         mode: str | None = None,
         keep_last: int = 1,
         keep_best: int = 1,
+        keep_every: int | None = None,
+        keep_trail: int = 8,
         background: bool | str = False,
     ) -> None:
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode is 'min' or 'max', got {mode!r}")
-        if keep_last < 1 or keep_best < 0:
-            raise ValueError(f"keep_last is at least 1 and keep_best at least 0, got {keep_last} and {keep_best}")
         if background not in (True, False, *WHEN_BUSY):
             raise ValueError(f"background is True, False, 'wait', 'skip' or 'coalesce', got {background!r}")
         self._when_busy = "wait" if background is True else background or ""
@@ -91,7 +94,7 @@ class Saver:
             if part is not None
         }
         self._monitor, self._mode = monitor, mode
-        self._keep_last, self._keep_best = keep_last, keep_best
+        self._keep = retention.Keep(keep_last, keep_best, keep_every, keep_trail)
         self._restored: Checkpoint | None = None
         self._is_resumed = False
         self._own_before_fork: list[CheckpointFile] = []
@@ -208,7 +211,7 @@ class Saver:
             }
             commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))
             offer.offer(run, path)
-            commit.retain(attempt, keep_last=self._keep_last, keep_best=self._keep_best)
+            retention.retain(run, attempt, self._keep, path, adapter.thin)
 
         def release() -> None:
             self._paths.discard(path)
@@ -255,10 +258,12 @@ class Saver:
                 "  Save both as one model: hypertuner.Saver({'first': first, 'second': second}), "
                 "or give each a run of its own: `with hypertuner.new_run():`"
             )
+        assert self._adapter is not None
         self._model = model
+        if self._when_busy and active.writes:
+            self._adapter.prepare(model)
         if not active.restores or active.parent_is_loaded:
             return
-        assert self._adapter is not None
         if active.resume is not None:
             assert active.run is not None
             wanted = f"{active.run.name}@{active.resume}"

@@ -65,6 +65,19 @@ MATCH_FLOOR = Setting(
     "HYPERTUNER_MATCH_FLOOR",
     "share of a model's parameters below which weights of another run are refused",
 )
+TRAIL_BYTES = Setting(
+    "trail_bytes",
+    1_000_000_000,
+    "HYPERTUNER_TRAIL_BYTES",
+    "most that the weights-only checkpoints of an attempt's trail take together, in bytes",
+)
+READ = Setting(
+    "read",
+    "auto",
+    "HYPERTUNER_READ",
+    "how weights come out of a file: `map` (when looked at), `read` (into memory), `auto` (`read` on a network)",
+)
+DEBUG = Setting("debug", False, "HYPERTUNER_DEBUG", "the command line shows the traceback of an error as well")
 RANKS_WAIT_S = Setting(
     "ranks_wait_s",
     600.0,
@@ -76,10 +89,13 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     STORAGE,
     MODE,
     QUIET,
+    DEBUG,
     SOURCE_FILE_BYTES,
     SOURCE_TOTAL_BYTES,
     RECIPE_BYTES,
     MATCH_FLOOR,
+    TRAIL_BYTES,
+    READ,
     RANKS_WAIT_S,
 )
 

@@ -53,7 +53,7 @@ def reseal_with_the_old_mark(path: Path, content, header=HEADER) -> Path:
         old = archive.mark
     sealed(path, content, header, key=None)
     with Archive.open(path) as archive:
-        directory, seal_found = archive._directory, sealing.read_seal(archive._directory.comment)
+        directory, seal_found = archive.directory, sealing.read_seal(archive.directory.comment)
         count, start, nbytes, end = len(archive.members), directory.start, directory.nbytes, directory.end
     with path.open("r+b") as file:
         file.seek(end)

@@ -142,6 +142,47 @@ def test_a_note_and_a_star_are_written_shown_and_found(cli, make):
     assert json.loads(cli("ls", "starred", "--json").stdout) == []
 
 
+def test_archived_runs_are_out_of_sight_until_they_are_asked_for(cli, make):
+    for name, lr in (("calm-lynx", 0.1), ("bold-crow", 0.2), ("dry-hare", 0.3)):
+        make(name, {"lr": lr})
+
+    def listed(*words):
+        return sorted(row["name"] for row in json.loads(cli("ls", "--json", *words).stdout))
+
+    assert "2 runs archived" in cli("archive", "calm-lynx", "lr == 0.2").stderr
+    assert listed() == listed("lr > 0") == listed("not archived") == ["dry-hare"]
+    assert listed("--archived") == listed("archived") == ["bold-crow", "calm-lynx"]
+    assert listed("--archived", "lr > 0.15") == ["bold-crow"]
+    assert len(listed("--all")) == 3
+    assert "archived" in cli("show", "calm-lynx").stdout
+    # What is out of sight in `ls` is no part of what the same query does.
+    cli("rm", "lr > 0", "-y")
+    assert listed("--all") == ["bold-crow", "calm-lynx"]
+    assert "are archived" in cli("ls").stderr
+    assert "1 run in sight again" in cli("unarchive", "lr < 0.15").stderr
+    assert listed() == ["calm-lynx"]
+    cli("unarchive", "bold-crow")
+    assert "No run is archived" in cli("ls", "--archived").stderr
+
+
+def test_the_trash_tells_runs_of_one_name_apart(cli, make, storage):
+    make("calm-lynx", {"lr": 0.1})
+    cli("note", "calm-lynx", "too slow")
+    cli("rm", "calm-lynx", "-y")
+    make("calm-lynx", {"lr": 0.2})
+    cli("rm", "calm-lynx", "-y")
+    new, old = json.loads(cli("ls", "--trash", "--json").stdout)
+    assert (new["differs"], new["note"]) == ({"lr": 0.2}, "")
+    assert (old["differs"], old["note"]) == ({"lr": 0.1}, "too slow")
+    first, *lines = cli("ls", "--trash").stdout.splitlines()
+    assert first.split() == ["name", "state", "differs", "note", "size", "deleted"]
+    assert "lr=0.2" in lines[0]
+    assert "lr=0.1" in lines[1] and "too slow" in lines[1]
+    (Path(old["folder"]) / "run.json").chmod(0o644)
+    (Path(old["folder"]) / "run.json").write_text("{")
+    assert "? unknown" in cli("ls", "--trash").stdout
+
+
 def test_a_removed_run_comes_back_as_it_was(cli, script, storage):
     cli("run", "train.py", "--name", "calm-lynx")
     before = fingerprint(storage / "calm-lynx")
@@ -345,6 +386,9 @@ def test_where_settings_find_no_room_they_come_as_one_label(cli, terminal, make)
         ("hypertuner rm calm-lynx bo", {"bold-crow"}),
         ("hypertuner restore ", {"gone"}),
         ("hypertuner show calm-lynx@", {"calm-lynx@best", "calm-lynx@last"}),
+        ("hypertuner run train.py --fork ca", {"calm-lynx", "calm-owl"}),
+        ("hypertuner run train.py --from bo", {"bold-crow"}),
+        ("hypertuner export calm-lynx --format s", {"safetensors", "state_dict"}),
     ],
 )
 def test_the_shell_completes_names_of_runs_quickly(make, cli, words, expected):
@@ -369,6 +413,6 @@ def test_help_tells_exit_codes_and_how_completion_is_installed(cli):
     told = " ".join(cli("--help").stdout.split())
     assert "Exit codes: 0 it worked" in told
     assert "--install-completion" in told
-    for command in ("mv", "tag", "note", "star", "rm", "restore", "clean", "adopt"):
+    for command in ("mv", "tag", "note", "star", "archive", "unarchive", "rm", "restore", "clean", "adopt"):
         assert command in told
         assert cli(command, "--help").stdout

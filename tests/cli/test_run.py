@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.cli.conftest import environment
 
 from hypertuner.cli import given
 from hypertuner.store import RunState, Storage
@@ -118,6 +119,33 @@ def test_the_exit_code_is_the_scripts_and_the_run_says_how_it_ended(
     run = only_run(storage)
     assert run.state() == state
     assert run.newest_attempt().exit().reason == reason
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("hypertuner.Args(lr=0.1)", "ConfigError: lr='abc' is text."),
+        ("hypertuner.Args()\nopen('data.csv')", "FileNotFoundError: [Errno 2] No such file or directory: 'data.csv'"),
+    ],
+)
+def test_a_run_that_fails_before_its_first_record_says_why(cli, tmp_path, storage, source, reason):
+    (tmp_path / "s.py").write_text(f"import hypertuner\n{source}")
+    done = cli("run", "s.py", "lr=abc", "--name", "calm-lynx", code=1)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("calm-lynx ✗ failed after") and reason in last
+    run = only_run(storage)
+    assert [attempt.exit().reason for attempt in run.attempts()] == [reason]
+    assert "Traceback" in run.newest_attempt().exit().traceback
+    # A run that has ended is not begun again by whoever only names it.
+    done = subprocess.run(
+        [sys.executable, "s.py"],
+        cwd=tmp_path,
+        env=environment({"HYPERTUNER_RUN": "calm-lynx"}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(run.attempts()) == 1
 
 
 @posix

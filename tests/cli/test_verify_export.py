@@ -24,6 +24,14 @@ def save(model, **config):
         hypertuner.Saver(model).save()
 
 
+def test_a_kind_of_file_that_is_none_is_said_with_those_there_are(cli, script):
+    cli("run", "train.py", "--name", "calm-lynx")
+    assert "'onnx' is no kind of file" in (said := cli("export", "calm-lynx", "--format", "onnx", code=2).stderr)
+    assert "--format safetensors or --format state_dict" in said
+    assert "Did you mean 'safetensors'" in cli("export", "calm-lynx", "--format", "safetensor", code=2).stderr
+    assert cli("export", "calm-lynx", code=2).stderr.startswith("error: Which kind of file?\n")
+
+
 def test_every_checkpoint_of_a_storage_is_verified_once(cli, trained):
     results = json.loads(cli("verify", "--json").stdout)
     assert [result["ok"] for result in results] == [True] * len(trained.checkpoints())

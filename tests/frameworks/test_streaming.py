@@ -209,3 +209,10 @@ def test_an_image_reads_as_the_file_it_stands_for(pieces, start, length):
     assert image.between(0, len(whole)) == whole
     image.seek(start)
     assert image.read(length) == whole[start : start + length]
+
+
+def test_weights_that_were_loaded_are_saved_by_torch_as_any_others_are(storage, tmp_path):
+    with hypertuner.new_run(name="r"):
+        hypertuner.Saver(nn.Linear(3, 4)).save(step=0)
+    torch.save(hypertuner.load("r", weights=True), tmp_path / "again.pt")
+    assert torch.load(tmp_path / "again.pt").keys() == {"weight", "bias"}

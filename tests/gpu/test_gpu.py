@@ -166,3 +166,45 @@ def test_ddp_over_nccl_on_one_gpu_saves_and_goes_on(run_script, storage):
     names = list(torch.load(storage / "r/model.pt")["state_dict"])
     assert names == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert os.listdir(storage / "r/attempts") in (["1", "2"], ["2", "1"])
+
+
+LOAD = """
+import torch, hypertuner
+with hypertuner.new_run(name="r"):
+    net = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512))
+    net[1].weight = net[0].weight
+    hypertuner.Saver(net).save(step=1)
+"""
+
+
+def test_weights_come_onto_the_gpu_mapped_and_read_and_tied(run_script):
+    script = (
+        LOAD
+        + """
+for how in ({}, {"verify": "full"}):
+    found = hypertuner.load("r", weights=True, device="cuda", **how)
+    assert all(value.is_cuda for value in found.values())
+    assert found["0.weight"].data_ptr() == found["1.weight"].data_ptr()
+    assert torch.equal(found["0.weight"].cpu(), net[0].weight)
+    with torch.device("meta"):
+        empty = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512))
+    hypertuner.load("r", into=empty, device="cuda", **how)
+    assert empty(torch.ones(1, 512, device="cuda")).is_cuda
+    there = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 512)).cuda()
+    hypertuner.load("r", into=there, **how)
+    assert torch.equal(there[1].weight.cpu(), net[0].weight)
+"""
+    )
+    for how in ("map", "read"):
+        run_script(script, env={"HYPERTUNER_READ": how})
+
+
+def test_weights_come_into_page_locked_memory(run_script):
+    run_script(
+        LOAD
+        + """
+found = hypertuner.load("r", weights=True, pin_memory=True)
+assert all(value.is_pinned() for value in found.values())
+assert torch.equal(found["0.weight"].cuda(non_blocking=True).cpu(), net[0].weight)
+"""
+    )

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypertuner.errors import QueryError
-from hypertuner.index.query import FACTS, Query
+from hypertuner.index.fields import FACTS
+from hypertuner.index.query import Query
 
 NAN = float("nan")
 ROW: dict[str, Any] = {

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypertuner.errors import MissingExtraError, QueryError, RunNotFoundError
-from hypertuner.index.query import FACTS, Query
+from hypertuner.index.fields import FACTS
+from hypertuner.index.query import Query
 from hypertuner.index.table import RunRow, RunTable
 
 NAN = float("nan")

@@ -82,7 +82,7 @@ def test_a_flipped_byte_anywhere_in_what_holds_code_voids_it(theirs, tmp_path):
     main(["trust", str(theirs)])
     whole = theirs.read_bytes()
     with Archive.open(theirs) as archive:
-        spans = [archive._directory.locate(name) for name in ("data.pkl", "hypertuner.json")]
+        spans = [archive.directory.locate(name) for name in ("data.pkl", "hypertuner.json")]
     changed = tmp_path / "flipped.pt"
     for begin, nbytes in spans:
         for at in range(begin, begin + nbytes, max(1, nbytes // 40)):

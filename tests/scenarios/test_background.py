@@ -173,7 +173,7 @@ def test_an_error_is_raised_by_the_next_save_once_and_then_saving_goes_on(storag
     assert "the save of step 1 of r failed in the background" in capsys.readouterr().err
     run = Run(storage / "r")
     assert run.state() == RunState.finished
-    assert [file.step for file in run.checkpoints()] == [3]
+    assert [file.step for file in run.checkpoints()] == [0, 3]
 
 
 def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch):
@@ -302,3 +302,21 @@ def test_a_signal_that_saves_while_a_save_is_handed_over_does_not_hang(storage, 
         finally:
             signal.signal(signal.SIGALRM, before)
     assert Run(storage / "r").state() == RunState.finished
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(2, 3), nn.ReLU()),
+        {"G": nn.Linear(2, 3), "D": nn.Linear(3, 1)},
+        {"w": torch.ones(3), "none": torch.empty(0)},
+        nn.Sequential(nn.LazyLinear(3)),
+    ],
+    ids=["module", "parts", "tensors", "lazy"],
+)
+def test_every_kind_of_model_is_saved_in_the_background(storage, model):
+    with hypertuner.new_run(name="r"):
+        saver = hypertuner.Saver(model, background=True)
+        if isinstance(model, nn.Sequential):
+            model(torch.ones(1, 2))
+        assert saver.save(step=0).wait().is_durable

@@ -322,6 +322,31 @@ def test_hypertuner_run_stops_all_ranks_and_resume_starts_as_many(launch, storag
     assert ended(storage, "r", 2)["state"] == "finished"
 
 
+def test_a_resumed_run_takes_as_many_processes_as_are_asked_for(launch, storage):
+    command = ("run", "--nproc", "2", "--name", "r", "train.py", "fail_on=1", "epochs=3")
+    assert launch(sys.executable, "-m", "hypertuner", *command).end() == 1
+    once = launch(sys.executable, "-m", "hypertuner", "resume", "r", "--nproc", "1")
+    assert once.end() == 0  # fail_on=1: there is no rank 1 now, and one process has a process group too
+    assert "2 processes saved it, 1 go on" in once.text
+    (storage / "r/attempts/2/exit.json").unlink()
+    command = ("run", "--nproc", "3", "--name", "r", "--or-resume", "train.py")
+    again = launch(sys.executable, "-m", "hypertuner", *command)
+    assert again.end() == 0
+    assert "done 2" in again.text
+
+
+def test_a_script_that_spawns_its_processes_is_resumed_as_it_was_started(launch, storage):
+    first = launch(sys.executable, "train.py", "epochs=3", "spawn=2", "fail_on=0", "how=kill", HYPERTUNER_RUN="r")
+    assert first.end() == 1
+    # Without a failure this time: that is no part of the config that the test is about.
+    config = storage / "r/config.json"
+    config.write_text(config.read_text().replace('"fail_on": 0', '"fail_on": -1'))
+    resumed = launch(sys.executable, "-m", "hypertuner", "resume", "r", "--", "spawn=2")
+    assert resumed.end() == 0
+    assert "resumes r@last" in resumed.text
+    assert {"done 0", "done 1"} <= set(resumed.text.splitlines())
+
+
 @pytest.mark.parametrize(
     ("rank", "how", "reason"),
     [

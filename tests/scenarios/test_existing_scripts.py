@@ -202,7 +202,14 @@ def test_a_hydra_app_that_fails_is_a_failed_run(run_script, hydra_config, storag
 
 def test_a_hydra_multirun_says_how_to_make_each_job_a_run(run_script, hydra_config, storage):
     done = run_script(HYDRA, "--multirun", "optimizer.lr=0.1,0.2", check=False)
-    assert "with hypertuner.new_run(" in done.stderr + done.stdout
+    assert "Hydra's multirun" in (said := done.stderr + done.stdout)
+    assert "with hypertuner.new_run(**config) as args" in said
+    assert "only records" not in said  # the first job's config is nothing that this script was given
+    by_config = HYDRA.replace(
+        "    hypertuner.Args(cfg)\n    hyper", "    with hypertuner.new_run(**cfg):\n        hyper"
+    )
+    run_script(by_config, "--multirun", "optimizer.lr=0.1,0.2", env={"HYPERTUNER_STORAGE": "blocks"})
+    assert sorted(row.config["optimizer.lr"] for row in hypertuner.runs(storage="blocks")) == [0.1, 0.2]
     inside = HYDRA.replace(
         '    hypertuner.Args(cfg)\n    hypertuner.Logger().log({"loss": cfg.optimizer.lr}, 0)\n',
         "    with hypertuner.new_run():\n        hypertuner.Args(cfg)\n"

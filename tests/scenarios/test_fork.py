@@ -327,6 +327,28 @@ def test_new_and_reshaped_layers_start_anew_and_are_named_with_the_setting_that_
     assert "2.weight (another shape)" in said
 
 
+@pytest.mark.parametrize("how", ["fork", "resume"])
+def test_weights_that_hardly_fit_are_refused_by_the_name_of_their_checkpoint_with_what_explains_it(storage, how):
+    def start(width):
+        net = nn.Linear(4, width)
+        return hypertuner.Saver(net, optimizer=sgd(net, 0.1))
+
+    with hypertuner.new_run("parent", width=3):
+        start(3).save(epoch=0)
+    if how == "fork":
+        begun = hypertuner.new_run("child", parent="parent@last", how="fork", width=8)
+    else:
+        begun = hypertuner.new_run("parent", resume="last", width=3)
+    with pytest.raises(hypertuner.MismatchError) as raised, begun:
+        start(8)
+    said = str(raised.value)
+    assert said.startswith("The weights of parent@last do not fit this model")
+    assert "weight 3×4→8×4" in said
+    assert ("probably because width 3→8" in said) == (how == "fork")
+    assert ("--from parent@last" in said) == (how == "resume")
+    assert "strict=False" not in said
+
+
 def test_two_optimizers_are_forked_each_by_its_own_rule(storage):
     def parts(lr_d):
         g, d = build(), build(seed=3)

@@ -236,8 +236,8 @@ def test_or_resume_makes_resumes_and_then_leaves_a_finished_run_alone(cli, stora
     assert "resumed from job@last" in cli(*again).stderr
     assert "has finished already: nothing to do" in cli(*again).stderr
     assert len(Run(storage / "job").attempts()) == 3
-    changed = cli("run", "train.py", "--name", "job", "--or-resume", "lr=0.2", code=0)
-    assert "nothing to do" in changed.stderr
+    changed = cli("run", "train.py", "--name", "job", "--or-resume", "lr=0.3", code=1)
+    assert "lr 0.2 → 0.3" in changed.stderr
 
 
 def test_a_requeued_command_with_another_config_is_refused_with_the_command_for_a_new_run(cli, storage, tmp_path):
@@ -398,3 +398,22 @@ def test_settings_that_the_script_uses_elsewhere_are_not_called_unread(run_scrip
     args.func(args)
     """
     assert "never reads" not in run_script(commands, "train", "--lr", "0.3").stderr
+
+
+def test_a_function_that_a_parser_leaves_for_the_script_is_no_setting(run_script, storage):
+    source = """
+    import argparse, hypertuner
+    p = argparse.ArgumentParser()
+    p.add_argument("--act", default=max)
+    sub = p.add_subparsers(dest="command")
+    train = sub.add_parser("train")
+    train.add_argument("--lr", type=float, default=0.1)
+    train.set_defaults(func=lambda args: hypertuner.Logger().log({"x": args.lr}, 0), epochs=3)
+    args = hypertuner.Args(p)
+    assert "func" in args and callable(vars(args)["func"])
+    args.func(args)
+    """
+    run_script(source, "train", env={"HYPERTUNER_RUN": "r"})
+    wanted = {"act": "builtins.max", "command": "train", "lr": 0.1, "epochs": 3}
+    assert Run(storage / "r").config() == wanted
+    assert Run(storage / "r").newest_attempt().started.config == wanted

@@ -92,7 +92,8 @@ class Args(Mapping[str, Any]):
 
     def _effective(self) -> dict[str, Any]:
         """The values as they are now, flat and JSON-able; reading them here does not count."""
-        return to_config(self._root.plain())
+        values = self._root.plain()
+        return to_config({key: value for key, value in values.items() if key not in self._root._ledger.unrecorded})
 
     @property
     def conf(self) -> dict[str, Any]:
@@ -294,6 +295,7 @@ def _of_parser(parser: argparse.ArgumentParser, run: ActiveRun, *, keep: bool) -
     parsed = parsers.parse(parser, argv, given, _where(run), keep=keep, fixed=fixed)
     root = Group(unflatten(flatten(parsed.values)))
     root._ledger.read.update(parsed.commands)
+    root._ledger.unrecorded.update(parsed.functions)
     run.asked.update(parsed.typed)
     if run.started_before:
         _refuse_changes(run, given, {key: value for key, value in to_config(root.plain()).items() if key in given})
@@ -308,7 +310,7 @@ def _of_record(values: Mapping[Any, Any], run: ActiveRun) -> Group:
     differ = {key: value for key, value in now.items() if key in run.given and run.given[key] != value}
     if differ and run.started_before:
         _refuse_changes(run, run.given, differ)
-    if differ:
+    if differ and not run.has_started:  # of one that this process began, its own first Args gave the config
         names = ", ".join(f"{key}={run.given[key]!r} (the script uses {value!r})" for key, value in differ.items())
         say_once(
             f"{_where(run)} gives {names}: Args of a dict or namespace only records. "
@@ -345,7 +347,10 @@ def _refuse_changes(run: ActiveRun, before: Mapping[str, Any], after: Mapping[st
 def _say_undeclared(names: list[str], known: Iterable[str], where: str) -> None:
     if names:
         others = [key for key in known if key not in names]
-        said = ", ".join(f"{name!r}{did_you_mean(name, others)}" for name in names)
+        hints = {name: did_you_mean(name, others).strip() for name in names}
+        said = ", ".join(
+            f"{name!r} ({hint[0].lower()}{hint[1:]})" if hint else repr(name) for name, hint in hints.items()
+        )
         say_once(f"{where} has keys that the script does not declare, kept: {said}")
 
 

@@ -26,10 +26,12 @@ MissingKeyError.__module__ = __name__
 
 
 class Ledger:
-    """What a tree of groups remembers: the dotted names that were read, and whom to tell before a change."""
+    """What a tree of groups remembers: the dotted names that were read, names of the first level that are no settings,
+    and whom to tell before a change."""
 
     def __init__(self) -> None:
         self.read: set[str] = set()
+        self.unrecorded: set[str] = set()
         self.before_change: Callable[[], None] | None = None
         self.hint = ""
 

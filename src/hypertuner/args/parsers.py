@@ -25,6 +25,7 @@ class Parsed:
     """What the parser made of the command line and the config."""
 
     values: dict[str, Any]
+    functions: set[str]  # names of what `set_defaults(func=…)` leaves there for the script: no settings
     undeclared: list[str]  # keys of the config that the parser does not know
     commands: set[str]  # names that hold a sub-command: naming it has an effect, read or not
     typed: list[str]  # names that the command line set, as far as it set another value than the default
@@ -71,7 +72,8 @@ def parse(
     typed_names = [name for name in values if name in typed or _is_set(values[name], name, standing, everyone)]
     values.update({name: given[name] for name in undeclared})
     commands = {action.dest for action in actions if isinstance(action, argparse._SubParsersAction)}
-    return Parsed(values, undeclared, commands, typed_names)
+    functions = {name for name in defaults.keys() - {action.dest for action in actions} if callable(values.get(name))}
+    return Parsed(values, functions, undeclared, commands, typed_names)
 
 
 def _is_set(value: Any, dest: str, standing: Mapping[str, _Standing], everyone: list[argparse.ArgumentParser]) -> bool:

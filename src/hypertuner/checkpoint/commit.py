@@ -1,4 +1,4 @@
-"""Committing a checkpoint: a new file, synced, linked into place; then model.pt; then retention.
+"""Committing a checkpoint: a new file, synced, linked into place; then model.pt; then retention (`retention.py`).
 
 The order is the promise: nothing older is removed or replaced before the new file is durable under its name.
 """
@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files
-from hypertuner.checkpoint.format import archive, trust
-from hypertuner.checkpoint.offer import best_of
+from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.saves import UnderWay
-from hypertuner.errors import CheckpointError, ConfigError, StorageError
-from hypertuner.store import Attempt, CheckpointFile, Run
-from hypertuner.store.said import say, say_once
+from hypertuner.errors import CheckpointError, ConfigError
+from hypertuner.store import Attempt, Run, layout
+from hypertuner.store.said import say_once
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,13 @@ def commit(attempt: Attempt, run: Run, path: Path, write: Callable[[files.NewFil
 
 
 def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path:
-    """Where the next checkpoint of a step belongs; not one of `taken`, which are still being written."""
-    repeat = 0
-    while (path := attempt.layout.checkpoint(step, repeat)).exists() or path in taken:
-        repeat += 1
-    return path
+    """Where the next checkpoint of a step belongs, after those that are there and `taken`, still being written.
+
+    A name that retention has set free is not given again: it would sort before what is older.
+    """
+    there = [(file.step, file.repeat) for file in attempt.checkpoints()]
+    there += filter(None, map(layout.checkpoint_step, taken))
+    return attempt.layout.checkpoint(step, max((repeat + 1 for at, repeat in there if at == step), default=0))
 
 
 def _sweep(run: Run) -> None:
@@ -98,39 +99,3 @@ def check_is_newest(attempt: Attempt, run: Run) -> None:
             f"Run {run.name!r} was started again: attempt {newest.number} owns it, this is attempt {attempt.number}.\n"
             f"  What this attempt saved stays in {attempt.layout.checkpoints}. Stop one of the two."
         )
-
-
-def retain(attempt: Attempt, *, keep_last: int, keep_best: int) -> None:
-    """Remove the checkpoints of this attempt beyond the newest `keep_last` and the best `keep_best`.
-
-    Never one of an earlier attempt; a file that cannot be removed or read stays, and is said.
-    """
-    remaining = attempt.checkpoints()
-    kept = set(remaining[-keep_last:] if keep_last else [])
-    candidates = list(remaining)
-    for _ in range(keep_best):
-        best = best_of(candidates)
-        if best is None:
-            break
-        kept.add(best)
-        candidates.remove(best)
-    for file in remaining:
-        if file not in kept and _is_readable(file):
-            _remove(file)
-
-
-def _is_readable(file: CheckpointFile) -> bool:
-    """Whether a checkpoint tells its metrics: of one that does not, nobody knows that it is not the best."""
-    try:
-        archive.inspect(file.path)
-    except (StorageError, OSError) as error:
-        say_once(f"an old checkpoint cannot be read, and stays: {error}")
-        return False
-    return True
-
-
-def _remove(file: CheckpointFile) -> None:
-    try:
-        files.remove(file.path)
-    except OSError as error:
-        say(f"could not remove the old checkpoint {file.path}: {error.strerror}")

@@ -8,10 +8,13 @@ a file that is none of the run's checkpoints, is left alone.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypertuner import files
+from hypertuner.checkpoint.about import about
 from hypertuner.checkpoint.format import archive
+from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.errors import StorageError
 from hypertuner.store import CheckpointFile, Run, RunState
 from hypertuner.store.run import Stretch
@@ -40,13 +43,23 @@ def offered(run: Run) -> Path | None:
     chosen = _chosen(on_path(run))
     if chosen is None:
         return model if model.exists() else None
-    if model.exists() and (_is_same(chosen.path, model) or not _is_one_of(model, checkpoints)):
+    if model.exists() and (is_same(chosen.path, model) or behind(model, checkpoints) is None):
         return model
     if not _is_going_on(run):
         with contextlib.suppress(OSError, StorageError):
             offer(run)
             return model
     return chosen.path
+
+
+def refresh(run: Run) -> None:
+    """Let model.pt be the file of the checkpoint it is, where that was thinned or restored; nothing else changes it."""
+    chosen = _chosen(on_path(run))
+    model = run.layout.model
+    if chosen is None or _is_going_on(run) or _is_same_file(chosen.path, model):
+        return
+    if is_same(chosen.path, model):
+        files.link_or_copy(chosen.path, model)
 
 
 def on_path(run: Run) -> list[CheckpointFile]:
@@ -68,11 +81,11 @@ def on_path(run: Run) -> list[CheckpointFile]:
 
 def _is_before(file: CheckpointFile, part: Stretch) -> bool:
     try:
-        about = archive.inspect(file.path).run
+        saved = about(file.path).run
     except StorageError:
         return False
-    saved_at = str(about.get("saved_at") or "")
-    return (about.get("metrics_bytes") or 0, saved_at) <= (part.metrics_bytes or 0, part.saved_at or "")
+    saved_at = str(saved.get("saved_at") or "")
+    return (saved.get("metrics_bytes") or 0, saved_at) <= (part.metrics_bytes or 0, part.saved_at or "")
 
 
 def best_of(checkpoints: list[CheckpointFile]) -> CheckpointFile | None:
@@ -83,7 +96,7 @@ def best_of(checkpoints: list[CheckpointFile]) -> CheckpointFile | None:
     indexes = []
     for file in checkpoints:
         try:
-            indexes.append((file, archive.inspect(file.path)))
+            indexes.append((file, about(file.path)))
         except (StorageError, FileNotFoundError):  # gone meanwhile: the run goes on
             continue
     watched = [(index.run.get("monitor"), index.run.get("mode")) for _, index in indexes if index.run.get("monitor")]
@@ -110,13 +123,18 @@ def _is_going_on(run: Run) -> bool:
     return run.state() in (RunState.running, RunState.unknown)
 
 
-def _is_one_of(model: Path, checkpoints: list[CheckpointFile]) -> bool:
-    return any(_is_same(file.path, model) for file in checkpoints)
+def behind(path: Path, checkpoints: Sequence[CheckpointFile]) -> CheckpointFile | None:
+    """The checkpoint that a file (model.pt) is: a link to it, a copy, or the same with or without training state."""
+    linked = (file for file in checkpoints if _is_same_file(file.path, path))
+    return next(linked, None) or next((file for file in reversed(checkpoints) if is_same(file.path, path)), None)
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    """Whether two names lead to one file, or to copies of one."""
-    return _is_same_file(one, other) or (_seal(one) is not None and _seal(one) == _seal(other))
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two files are one checkpoint: one file, copies of one, or one is the other without training state."""
+    if _is_same_file(one, other):
+        return True
+    identity = _identity(one)
+    return identity is not None and identity == _identity(other)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
@@ -126,9 +144,14 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _seal(path: Path) -> str | None:
+def _identity(path: Path) -> object:
+    """What tells a checkpoint from any other, also from one saved at the same step; None for another program's file."""
     try:
         with archive.Archive.open(path) as opened:
-            return opened.file_hash
+            if opened.kind != FORMAT:
+                return opened.file_hash
+            index = opened.index
     except (StorageError, FileNotFoundError):
         return None
+    weights = [index.storages[row.storage].xxh3 for row in index.state_dict.values() if row.storage in index.storages]
+    return dict(index.run), weights

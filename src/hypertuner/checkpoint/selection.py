@@ -17,7 +17,9 @@ class Selection:
     rename: Mapping[str, str] = field(default_factory=dict)
     """Beginning of a name in the file → what stands there in the model; the longest that fits counts."""
     only: tuple[str, ...] = ()
-    """Patterns (`*`, `?`, `[…]`) of names in the model; () for all."""
+    """Patterns (`*`, `?`, `[…]`) of names in the model, or of the file where there is none; () for all."""
+    part: str = ""
+    """Of a model of several parts, the one that is wanted; '' for all. `only` then begins with it."""
     ignore_mismatched: bool = False
     """Whether tensors of another shape keep the values that they have, also where all must fit."""
 
@@ -48,20 +50,26 @@ class Selection:
 
     def within(self, part: str) -> Selection:
         """The same, where the model is one part of the file's: `only` names its tensors without the part."""
-        return replace(self, only=tuple(f"{escape(part)}.{pattern}" for pattern in self.only or ("*",)))
+        return replace(self, part=part, only=tuple(f"{escape(part)}.{pattern}" for pattern in self.only or ("*",)))
 
     def takes(self, name: str) -> bool:
         """Whether a tensor of the model, by its name there, is to be loaded."""
         return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
 
-    def check(self, names: Iterable[str]) -> None:
-        """Raises: CheckpointError for a pattern that names no tensor of the model."""
+    def check(self, names: Iterable[str], of: str = "model") -> None:
+        """Raises: CheckpointError for a pattern that names no tensor of the model, or for a part that is not there."""
         names = list(names)
+        if self.part and not any(name.startswith(f"{self.part}.") for name in names):
+            parts = sorted({name.partition(".")[0] for name in names})
+            raise CheckpointError(
+                f"The {of} has no part {self.part!r}; it has: {', '.join(map(repr, parts[:8]))}."
+                f"{did_you_mean(self.part, parts)}"
+            )
         for pattern in self.only:
             if not any(fnmatchcase(name, pattern) for name in names):
                 heads = sorted({name.partition(".")[0] + ".*" for name in names})
                 raise CheckpointError(
-                    f"only={pattern!r} names no tensor of the model.{did_you_mean(pattern, heads)}\n"
+                    f"only={pattern!r} names no tensor of the {of}.{did_you_mean(pattern, heads)}\n"
                     f"  It has: {', '.join(heads[:12])}"
                 )
 

@@ -15,7 +15,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypertuner.errors import HypertunerError
+from hypertuner import settings
+from hypertuner.errors import ConfigError, HypertunerError
 
 _USAGE = 2
 _INTERRUPTED = 130  # 128 + SIGINT
@@ -50,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _told(message: str) -> int:
     from hypertuner.cli.terminal import say_error
 
-    if os.environ.get("HYPERTUNER_DEBUG", "0") not in ("", "0"):
-        traceback.print_exc()
+    with contextlib.suppress(ConfigError):  # HYPERTUNER_DEBUG itself may be what is wrong
+        if settings.DEBUG.get():
+            traceback.print_exc()
     say_error(message)
     return 1
 

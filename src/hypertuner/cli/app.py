@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +54,11 @@ StoragePath = Annotated[
     Path | None,
     typer.Option("--storage", help="Folder that holds the runs. Default: $HYPERTUNER_STORAGE, else ./storage."),
 ]
+FORMATS = ("safetensors", "state_dict")
+Processes = Annotated[
+    int | None, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
@@ -109,20 +113,22 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. Default: a friendly one.")] = None,
     start_from: Annotated[
         str | None,
-        typer.Option("--from", metavar="REF", help="Begin with the weights of this checkpoint: brave-otter@best."),
+        typer.Option(
+            "--from",
+            metavar="REF",
+            help="Begin with the weights of this checkpoint: brave-otter@best.",
+            autocompletion=run_names,
+        ),
     ] = None,
-    nproc: Annotated[
-        int | None, typer.Option("--nproc", min=1, metavar="N", help="Train in N processes on this machine (torchrun).")
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, metavar="N", help="The same, one for each of N GPUs.")
-    ] = None,
+    nproc: Processes = None,
+    gpus: Gpus = None,
     fork: Annotated[
         str | None,
         typer.Option(
             "--fork",
             metavar="REF",
             help="Continue this checkpoint in full: weights, optimizer, scheduler, counters. Changed settings win.",
+            autocompletion=run_names,
         ),
     ] = None,
     like: Annotated[
@@ -189,12 +195,21 @@ def resume(
     force: Annotated[
         bool, typer.Option("--force", help="The run has ended, although its host cannot be asked.")
     ] = False,
+    nproc: Processes = None,
+    gpus: Gpus = None,
     storage: StoragePath = None,
 ) -> None:
-    """Go on with a run: its script once more, as the next attempt, everything restored."""
+    """Go on with a run: its script once more, as the next attempt, everything restored.
+
+    It trains in as many processes as it was made with; --nproc and --gpus take another number for this attempt.
+    """
+    from hypertuner.cli.run import processes_asked
     from hypertuner.cli.run import resume as resume_
 
-    raise typer.Exit(resume_(what, ctx.obj, folder=folder, force=force, storage=storage_at(storage)))
+    processes = processes_asked(nproc, gpus)
+    raise typer.Exit(
+        resume_(what, ctx.obj, folder=folder, force=force, processes=processes, storage=storage_at(storage))
+    )
 
 
 @app.command("ls", short_help="List the runs, and what tells them apart.")
@@ -213,6 +228,8 @@ def ls(
         str | None,
         typer.Option("--since", metavar="AGE|DATE", help="Only runs made since: 12h, 7d (s m h d w), 2026-03-01."),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Archived runs too.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived runs only.")] = False,
     trash: Annotated[
         bool, typer.Option("--trash", help="List deleted runs instead: what restore brings back.")
     ] = False,
@@ -230,7 +247,17 @@ def ls(
     if trash:
         show_trash(storage_at(storage), as_json=as_json)
     else:
-        ls_(storage_at(storage), query, sort=sort, limit=limit, columns=columns, since=since, as_json=as_json)
+        ls_(
+            storage_at(storage),
+            query,
+            sort=sort,
+            limit=limit,
+            columns=columns,
+            since=since,
+            everything=everything,
+            archived=archived,
+            as_json=as_json,
+        )
 
 
 @app.command(short_help="Show one run, or what a model file says of itself.")
@@ -301,19 +328,20 @@ def trust(
     trust_(what, storage_at(storage), take_back=take_back, as_json=as_json)
 
 
-class Format(str, enum.Enum):
-    """What a model can be exported to."""
-
-    safetensors = "safetensors"
-    state_dict = "state_dict"
-
-
 @app.command(short_help="Write weights as a file for other programs.")
 def export(
     what: Annotated[
         str, typer.Argument(metavar="REF|FILE", help="A run, run@best, or a model file.", autocompletion=run_names)
     ],
-    to: Annotated[Format, typer.Option("--format", help="Which kind of file.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            help="Which kind of file. Needed.",
+            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write. Default: <run>.…")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     storage: StoragePath = None,
@@ -321,7 +349,7 @@ def export(
     """Write a model's weights as a file that opens without hypertuner."""
     from hypertuner.cli.export import export as export_
 
-    export_(what, to.value, output, storage_at(storage), force=force)
+    export_(what, to, output, storage_at(storage), force=force)
 
 
 @app.command(short_help="See it work: seven small nets, about a minute.")

@@ -6,16 +6,23 @@ from pathlib import Path
 
 from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.format.archive import Archive
-from hypertuner.cli import terminal
+from hypertuner.cli import given, terminal
 from hypertuner.cli.run import shown_path
-from hypertuner.errors import MissingExtraError, StorageError
+from hypertuner.errors import MissingExtraError, StorageError, did_you_mean
 from hypertuner.store import Storage
 
 _ENDINGS = {"safetensors": ".safetensors", "state_dict": ".pth"}
 
 
-def export(what: str, form: str, output: Path | None, storage: Storage, *, force: bool = False) -> None:
-    """Write the file and print its path. Raises: StorageError when it exists; what resolving and reading do."""
+def export(what: str, form: str | None, output: Path | None, storage: Storage, *, force: bool = False) -> None:
+    """Write the file and print its path.
+
+    Raises: GivenError for a kind of file that is none; StorageError when it exists; what resolving and reading do.
+    """
+    if form not in _ENDINGS:
+        said = "Which kind of file?" if form is None else f"--format {form!r} is no kind of file that is written here."
+        near = did_you_mean(form, _ENDINGS) if form else ""
+        raise given.GivenError(f"{said}{near}\n  --format {' or --format '.join(_ENDINGS)}")
     found = reference.resolve(what, storage)
     target = output or Path(f"{found.run.name if found.run else found.path.stem}{_ENDINGS[form]}")
     if not force and target.exists():

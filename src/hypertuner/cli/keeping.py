@@ -1,4 +1,4 @@
-"""The commands about runs that are there already, and what each takes: names, tags, notes, the trash, adoption."""
+"""The commands about runs that are there already, and what each takes: names, notes, pins, the trash, adoption."""
 
 from __future__ import annotations
 
@@ -77,6 +77,49 @@ def star(
     star_(storage_at(storage), runs, off=off)
 
 
+References = Annotated[
+    list[str], typer.Argument(metavar="REF …", help="Checkpoints: RUN@STEP, RUN@best, RUN.", autocompletion=run_names)
+]
+
+
+@app.command(short_help="Keep a checkpoint whatever goes.", epilog="hypertuner pin brave-otter@1200")
+def pin(references: References, storage: StoragePath = None) -> None:
+    """Pin checkpoints: neither a Saver nor `clean` removes them or takes out their training state. `show` marks them.
+
+    A run with a pinned checkpoint is not cleaned away. `rm` moves it into the trash all the same, if you say so.
+    """
+    from hypertuner.cli.notes import pin as pin_
+
+    pin_(storage_at(storage), references, off=False)
+
+
+@app.command(short_help="Pin a checkpoint no longer.")
+def unpin(references: References, storage: StoragePath = None) -> None:
+    """Take pins away. The checkpoints stay until a Saver or `clean` finds that they may go."""
+    from hypertuner.cli.notes import pin as pin_
+
+    pin_(storage_at(storage), references, off=True)
+
+
+@app.command(short_help="Take runs out of sight.")
+def archive(runs: Runs, storage: StoragePath = None) -> None:
+    """Take runs out of sight: `ls` and queries leave them out, and all else works by their name. Nothing moves.
+
+    `ls --archived` lists them; `unarchive` brings them back; a query finds them when it says `archived`.
+    """
+    from hypertuner.cli.notes import archive as archive_
+
+    archive_(storage_at(storage), runs)
+
+
+@app.command(short_help="Bring archived runs back into sight.")
+def unarchive(runs: Runs, storage: StoragePath = None) -> None:
+    """Bring archived runs back into sight."""
+    from hypertuner.cli.notes import unarchive as unarchive_
+
+    unarchive_(storage_at(storage), runs)
+
+
 @app.command(
     short_help="Move runs into the trash.",
     epilog='hypertuner rm brave-otter; hypertuner rm \'state == "failed" and age > "7d" and not starred\'',
@@ -106,16 +149,32 @@ def restore(
     restore_(storage_at(storage), runs)
 
 
-@app.command(short_help="Empty the trash, which frees the disk.")
+@app.command(
+    short_help="Empty the trash, or make a storage fit.",
+    epilog="hypertuner clean --older-than 30d; hypertuner clean --to 20GB --dry-run",
+)
 def clean(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="SIZE", help="Least worth first into the trash, until the storage takes so much."),
+    ] = None,
     older_than: Annotated[
         str | None, typer.Option("--older-than", metavar="AGE", help="Only what was deleted so long ago: 30d, 12h.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would free, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and stop.")] = False,
     yes: Yes = False,
     storage: StoragePath = None,
 ) -> None:
-    """Remove deleted runs for ever. Shows what, and how much the disk gains, and asks."""
+    """Remove what is in the trash for ever. Shows what, and how much the disk gains, and asks.
+
+    With --to, move into the trash what is least worth until all else takes at most so much: training state of older
+    checkpoints, then checkpoints that are neither best, last nor pinned, then training state of the last ones of
+    finished runs, then whole runs, the worst first. Never what is pinned, nor a run that is starred, runs or is needed.
+    """
+    if to is not None:
+        from hypertuner.cli.space import clean_to
+
+        raise typer.Exit(clean_to(storage_at(storage), to, older_than=older_than, yes=yes, dry_run=dry_run))
     from hypertuner.cli.trash import clean as clean_
 
     raise typer.Exit(clean_(storage_at(storage), older_than=older_than, yes=yes, dry_run=dry_run))

@@ -25,8 +25,9 @@ from hypertuner.cli.terminal import (
     without_room,
 )
 from hypertuner.errors import ConfigError, QueryError, did_you_mean
-from hypertuner.index.query import FACTS
+from hypertuner.index.fields import FACTS
 from hypertuner.index.runs import runs
+from hypertuner.index.selection import described
 from hypertuner.index.table import RunTable
 from hypertuner.index.times import duration_s, moment
 from hypertuner.store import Storage
@@ -45,10 +46,18 @@ def ls(
     limit: int | None = None,
     columns: str | None = None,
     since: str | None = None,
+    everything: bool = False,
+    archived: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Print the runs that match. Raises: QueryError; ConfigError for a `since` that is no age and no date."""
-    table = runs(query, storage)
+    """Print the runs that match; of archived ones only those that `query` asks about, or all, or only those.
+
+    Raises: QueryError; ConfigError for a `since` that is no age and no date.
+    """
+    if archived:
+        table = runs(query, storage).filter("archived")
+    else:
+        table = runs(query, storage) if everything else described(query, storage)
     if since is not None:
         begin = _moment(since)
         table = table.filter(f"created >= {begin!r}")
@@ -61,7 +70,7 @@ def ls(
     if as_json:
         show_json(table.to_json())
     elif not found:
-        say(_nothing(storage, query, since))
+        say(_nothing(storage, query, since, archived=archived))
     else:
         hidden = show_runs(table, columns.split(",") if columns else None)
         if hidden:
@@ -82,10 +91,14 @@ def _moment(text: str) -> float:
     )
 
 
-def _nothing(storage: Storage, query: str | None, since: str | None) -> str:
-    if (query or since) and any(True for _ in storage.list()):
-        which = " and ".join(filter(None, [query, f"was made since {since}" if since else None]))
-        return f"No run matches {which}\n  `hypertuner ls` lists all of {storage.path}."
+def _nothing(storage: Storage, query: str | None, since: str | None, *, archived: bool) -> str:
+    if any(True for _ in storage.list()):
+        if archived and not (query or since):
+            return "No run is archived: hypertuner archive RUN takes one out of sight."
+        asked = (query, f"was made since {since}" if since else None, "archived" if archived else None)
+        which = " and ".join(filter(None, asked))
+        found = f"No run matches {which}" if which else f"All runs of {storage.path} are archived"
+        return f"{found}\n  `hypertuner ls --all` lists all of {storage.path}."
     return (
         f"No runs in {storage.path} yet.\n"
         "  hypertuner run train.py learning_rate=0.1   makes one; hypertuner demo   shows how it goes."

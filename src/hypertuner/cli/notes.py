@@ -1,4 +1,4 @@
-"""`hypertuner tag`, `note`, `star` and `mv`: what people say about runs, and what they call them."""
+"""`hypertuner tag`, `note`, `star`, `pin`, `archive` and `mv`: what people say about runs, and what they call them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hypertuner.checkpoint import pins
+from hypertuner.checkpoint.reference import resolve
 from hypertuner.cli import terminal
 from hypertuner.cli.terminal import Cell, Column, count_text, plain
 from hypertuner.errors import ConfigError
 from hypertuner.index.runs import runs
 from hypertuner.index.selection import select
-from hypertuner.store import Storage
+from hypertuner.store import Run, Storage
 from hypertuner.store.care import rename, retag
 
 
@@ -78,6 +80,31 @@ def star(storage: Storage, words: Sequence[str], *, off: bool) -> None:
     for run in chosen:
         run.write_notes(replace(run.notes(), starred=not off))
     terminal.say(f"{count_text(len(chosen), 'run')} {'without a star' if off else 'with a star'}")
+
+
+def pin(storage: Storage, references: Sequence[str], *, off: bool) -> None:
+    """Pin checkpoints, or no longer. Raises: what resolving does; CheckpointError for what is none of a run's."""
+    found = [resolve(reference, storage) for reference in references]
+    for one in found:
+        run, file = pins.pin(one, off=off)
+        terminal.say(f"{run.name}: step {file.step} {'is pinned no longer' if off else 'is pinned'} ({file.path.name})")
+
+
+def archive(storage: Storage, words: Sequence[str]) -> None:
+    """Take runs out of sight. Raises: what selecting does."""
+    _archive(select(words, storage), archived=True)
+
+
+def unarchive(storage: Storage, words: Sequence[str]) -> None:
+    """Bring archived runs back into sight; a query is about these alone. Raises: what selecting does."""
+    _archive(select(words, storage, archived=True), archived=False)
+
+
+def _archive(chosen: Sequence[Run], *, archived: bool) -> None:
+    for run in chosen:
+        run.write_notes(replace(run.notes(), archived=archived))
+    hint = "; hypertuner ls --archived lists them" if archived and chosen else ""
+    terminal.say(f"{count_text(len(chosen), 'run')} {'archived' if archived else 'in sight again'}{hint}")
 
 
 def mv(storage: Storage, name: str, new: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypertuner.checkpoint import reference
 from hypertuner.cli import given
-from hypertuner.cli.terminal import duration_text, plain, say, state_cell, value_text
+from hypertuner.cli.terminal import count_text, duration_text, plain, say, state_cell, value_text
 from hypertuner.index.runs import read_row
 from hypertuner.queue import launch, make, start
 from hypertuner.queue import resume as resuming
@@ -38,8 +38,6 @@ class Wanted:
             raise given.GivenError("--or-resume needs --name: by its name the run is found again.")
         if self.force and not self.or_resume:
             raise given.GivenError("--force is for --or-resume.")
-        if self.nproc and self.gpus:
-            raise given.GivenError("--gpus N starts a process for each GPU, --nproc N as many as you say: choose one.")
 
 
 def run(
@@ -57,7 +55,7 @@ def run(
     if script is None:
         raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
     make.check_script(script)
-    processes = _processes(wanted, model)
+    processes = processes_asked(wanted.nproc, wanted.gpus)
     asked, arguments = given.read(words, makes_args=make.makes_args(script))
     config = asked
     if model is not None:
@@ -65,7 +63,9 @@ def run(
         likened = make.without_settings(likened, {**config, **model.config()})
     arguments = [*likened, *arguments, *after_dashes]
     if wanted.or_resume and (there := _existing(wanted, storage)) is not None:
-        return _again(there, asked, arguments, script, folder, force=wanted.force)
+        return _again(there, asked, arguments, script, folder, force=wanted.force, processes=processes)
+    if processes is None:
+        processes = launch.processes_of(model) if model is not None else 0
     made = make.make_run(
         script,
         config,
@@ -81,17 +81,18 @@ def run(
     settings = " ".join(f"{key}={value_text(value)}" for key, value in asked.items())
     origin = f", like {model.name}" if model is not None else ""
     origin += f", from {wanted.start_from}" if wanted.start_from else f", fork of {wanted.fork}" if wanted.fork else ""
-    origin += f", {processes} processes" if processes > 1 else ""
+    origin += f", {count_text(processes, 'process', 'processes')}" if processes else ""
     say(f"run {made.name}: {_shown(script)}{f' {settings}' if settings else ''}{origin}")
     return _run(made, script, arguments, folder)
 
 
-def _processes(wanted: Wanted, model: Run | None) -> int:
-    """In how many processes it trains: as asked, else as the run that it is like."""
-    asked = wanted.gpus or wanted.nproc
-    processes = asked or (launch.processes_of(model) if model is not None else 1)
-    if processes > 1:
-        launch.check_processes(processes, gpus=wanted.gpus is not None)
+def processes_asked(nproc: int | None, gpus: int | None) -> int | None:
+    """How many processes torchrun is to start; None: nobody says."""
+    if nproc and gpus:
+        raise given.GivenError("--gpus N starts a process for each GPU, --nproc N as many as you say: choose one.")
+    processes = gpus or nproc
+    if processes is not None:
+        launch.check_processes(processes, gpus=gpus is not None)
     return processes
 
 
@@ -109,10 +110,18 @@ def _existing(wanted: Wanted, storage: Storage) -> Run | None:
 
 
 def _again(
-    run: Run, asked: dict[str, Any], arguments: Sequence[str], script: Path, folder: Path | None, *, force: bool
+    run: Run,
+    asked: dict[str, Any],
+    arguments: Sequence[str],
+    script: Path,
+    folder: Path | None,
+    *,
+    force: bool,
+    processes: int | None,
 ) -> int:
     """The next attempt of a run that is started again under its name."""
     if run.state() == RunState.finished:
+        resuming.check_config(run, asked)
         say(f"run {run.name} has finished already: nothing to do")
         return 0
     goes_on = resuming.next_of(run, asked, force=force)
@@ -120,15 +129,24 @@ def _again(
         say(f"run {run.name} has saved nothing yet: it begins anew")
     else:
         _say_resumed(goes_on, script)
-    return _run(run, script, arguments, folder, resume=goes_on.which if goes_on is not None else None)
+    which = goes_on.which if goes_on is not None else None
+    return _run(run, script, arguments, folder, resume=which, processes=processes)
 
 
-def resume(what: str, after_dashes: Sequence[str], *, folder: Path | None, force: bool, storage: Storage) -> int:
+def resume(
+    what: str,
+    after_dashes: Sequence[str],
+    *,
+    folder: Path | None,
+    force: bool,
+    processes: int | None,
+    storage: Storage,
+) -> int:
     """Run the next attempt of a run, which goes on from its checkpoint; the script's exit code."""
     goes_on = resuming.resumable(what, storage, force=force)
     order = make.order_of(goes_on.run, folder=folder, arguments=after_dashes)
     _say_resumed(goes_on, order.script)
-    return _run(goes_on.run, order.script, order.arguments, order.folder, resume=goes_on.which)
+    return _run(goes_on.run, order.script, order.arguments, order.folder, resume=goes_on.which, processes=processes)
 
 
 def _say_resumed(goes_on: resuming.Resumable, script: Path) -> None:
@@ -141,8 +159,16 @@ def _say_resumed(goes_on: resuming.Resumable, script: Path) -> None:
         )
 
 
-def _run(run: Run, script: Path, arguments: Sequence[str], folder: Path | None, *, resume: str | None = None) -> int:
-    code = start.run_in_foreground(run, script, arguments, folder=folder, resume=resume)
+def _run(
+    run: Run,
+    script: Path,
+    arguments: Sequence[str],
+    folder: Path | None,
+    *,
+    resume: str | None = None,
+    processes: int | None = None,
+) -> int:
+    code = start.run_in_foreground(run, script, arguments, folder=folder, resume=resume, processes=processes)
     say(_ending(run))
     return code or int(run.state() == RunState.failed)
 

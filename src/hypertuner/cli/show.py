@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import offer, reference
+from hypertuner.checkpoint import offer, pins, reference
 from hypertuner.checkpoint.format import archive
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
@@ -64,21 +64,24 @@ class _Saved:
     monitor: str | None
     is_best: bool
     is_model: bool
+    is_pinned: bool
+    is_thinned: bool
     damage: str | None
 
 
 def _checkpoints(run: Run) -> list[_Saved]:
     files = run.checkpoints()
-    best = offer.best_of(files)
+    best, pinned = offer.best_of(files), pins.pinned(run, files)
     offered = run.layout.model.stat() if run.layout.model.exists() else None
     found = []
     for file in files:
         about: dict[str, Any] = {}
         metrics: dict[str, Any] = {}
-        damage = None
+        damage, is_thinned = None, False
         try:
             index = archive.inspect(file.path)
             about, metrics = index.run, index.metrics
+            is_thinned = bool(index.extra.get("thinned"))
         except StorageError as error:
             damage = str(error)
         status = file.path.stat()
@@ -93,6 +96,8 @@ def _checkpoints(run: Run) -> list[_Saved]:
                 monitor=about.get("monitor"),
                 is_best=best is not None and best.path == file.path,
                 is_model=offered is not None and (status.st_dev, status.st_ino) == (offered.st_dev, offered.st_ino),
+                is_pinned=file in pinned,
+                is_thinned=is_thinned,
                 damage=damage,
             )
         )
@@ -118,6 +123,8 @@ def _facts(run: Run) -> dict[str, Any]:
                 "metrics": saved.metrics,
                 "is_best": saved.is_best,
                 "is_model": saved.is_model,
+                "is_pinned": saved.is_pinned,
+                "is_thinned": saved.is_thinned,
                 "damage": saved.damage,
             }
             for saved in _checkpoints(run)
@@ -139,6 +146,7 @@ def _show_run(run: Run, storage: Storage) -> None:
         ("took", terminal.duration_text(row.duration_s)),
         ("attempts", attempts if attempts > 1 else None),
         ("tags", ", ".join(row.tags)),
+        ("archived", "yes" if row.archived else ""),
         ("note", row.note),
         ("from", _lineage(run)),
         ("files", f"{shown_path(run.folder)} ({terminal.size_text(row.nbytes)})"),
@@ -275,5 +283,10 @@ def _show_checkpoints(run: Run) -> None:
 def _marks(saved: _Saved) -> Cell:
     if saved.damage:
         return Cell("damaged", "bold red")
-    words = [word for word, holds in (("best", saved.is_best), ("model.pt", saved.is_model)) if holds]
-    return Cell(", ".join(words), "green")
+    told = (
+        ("best", saved.is_best),
+        ("model.pt", saved.is_model),
+        ("pinned", saved.is_pinned),
+        ("weights only", saved.is_thinned),
+    )
+    return Cell(", ".join(word for word, holds in told if holds), "green" if saved.is_best or saved.is_model else "")

@@ -259,6 +259,6 @@ def size_text(nbytes: float) -> str:
     return f"{nbytes:.4g} TB"
 
 
-def count_text(number: int, noun: str) -> str:
-    """'1 run', '2,000 runs'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count_text(number: int, noun: str, plural: str = "") -> str:
+    """'1 run', '2,000 runs'; with a plural of its own '2 processes'."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

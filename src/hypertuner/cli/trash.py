@@ -1,4 +1,4 @@
-"""`hypertuner rm`, `restore`, `clean` and `ls --trash`: runs into the trash, back out of it, and out of the world.
+"""`hypertuner rm`, `restore`, `clean` and `ls --trash`: into the trash, back out of it, and out of the world.
 
 Each says how many runs and how many bytes before it does anything, and asks; where nobody can be asked it wants --yes.
 """
@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Sequence
 
+from hypertuner.checkpoint import offer
 from hypertuner.cli import terminal
 from hypertuner.cli.terminal import Cell, Column, count_text, plain, size_text
 from hypertuner.errors import ConfigError, RunNotFoundError, StorageError, did_you_mean
+from hypertuner.index.runs import read_row
 from hypertuner.index.selection import select
+from hypertuner.index.table import RunRow, RunTable
 from hypertuner.index.times import duration_s
-from hypertuner.store import Run, RunState, Storage
+from hypertuner.store import RunState, Storage
 from hypertuner.store.care import check_may_leave
 from hypertuner.store.trash import Trash, Trashed, freed_bytes
 
@@ -29,9 +32,9 @@ def rm(storage: Storage, words: Sequence[str], *, yes: bool) -> int:
         return 0
     check_may_leave(storage, runs)
     total = sum(run.size_bytes() for run in runs)
-    _list([run.name for run in runs])
+    list_lines([run.name for run in runs])
     what = f"{count_text(len(runs), 'run')} ({size_text(total)})"
-    if not _agreed(f"Move {what} into the trash?", yes):
+    if not agreed(f"Move {what} into the trash?", yes):
         terminal.say("Nothing was moved.")
         return 1
     for run in runs:
@@ -50,8 +53,13 @@ def restore(storage: Storage, names: Sequence[str]) -> None:
     there = trash.list()
     found = [_trashed(name, there, storage) for name in dict.fromkeys(names)]
     for trashed in found:
+        is_whole, count = trashed.is_whole, len(trashed.checkpoints)
         run = trash.restore(trashed)
-        terminal.say(f"{run.name} is back: {run.folder}")
+        if is_whole:
+            terminal.say(f"{run.name} is back: {run.folder}")
+        else:
+            offer.refresh(run)
+            terminal.say(f"{count_text(count, 'checkpoint')} back in {run.folder}")
 
 
 def _trashed(name: str, there: Sequence[Trashed], storage: Storage) -> Trashed:
@@ -83,14 +91,18 @@ def clean(storage: Storage, *, older_than: str | None, yes: bool, dry_run: bool)
         return 0
     runs = [trashed.run for trashed in gone]
     freed, total = freed_bytes(runs), sum(run.size_bytes() for run in runs)
-    _list([f"{trashed.run.name}, deleted {terminal.since_text(trashed.deleted_at)}" for trashed in gone])
-    what = f"{count_text(len(gone), 'run')}, {size_text(freed)}"
+    list_lines([f"{_named(trashed)}, deleted {terminal.since_text(trashed.deleted_at)}" for trashed in gone])
+    whole = sum(trashed.is_whole for trashed in gone)
+    loose = sum(len(trashed.checkpoints) for trashed in gone if not trashed.is_whole)
+    counts = [count_text(whole, "run")] if whole or not loose else []
+    counts += [count_text(loose, "checkpoint")] if loose else []
+    what = f"{' and '.join(counts)}, {size_text(freed)}"
     if freed < total:
         terminal.say(f"{size_text(total - freed)} of it has another name elsewhere (a child's parent.pt) and stays.")
     if dry_run:
         terminal.say(f"Cleaning would free {what}.")
         return 0
-    if not _agreed(f"Remove {what} for ever?", yes):
+    if not agreed(f"Remove {what} for ever?", yes):
         terminal.say("Nothing was removed.")
         return 1
     trash.clean(gone)
@@ -98,35 +110,44 @@ def clean(storage: Storage, *, older_than: str | None, yes: bool, dry_run: bool)
     return 0
 
 
+def _named(trashed: Trashed) -> str:
+    if trashed.is_whole:
+        return trashed.run.name
+    return f"{count_text(len(trashed.checkpoints), 'checkpoint')} of {trashed.run.name}"
+
+
 def show_trash(storage: Storage, *, as_json: bool) -> None:
-    """Print what is in the trash."""
+    """Print what is in the trash, with what tells the runs apart: what differs between them, notes, when, how much."""
     there = Trash(storage.path).list()
+    rows = list(RunTable([_row(trashed) for trashed in there]))
     if as_json:
         terminal.show_json(
             [
                 {
-                    "name": trashed.run.name,
+                    "name": row.name,
                     "deleted_at": trashed.deleted_at,
-                    "state": _state(trashed.run),
-                    "nbytes": trashed.run.size_bytes(),
+                    "state": row.state if trashed.is_whole else None,
+                    "checkpoints": None if trashed.is_whole else [path.name for path in trashed.checkpoints],
+                    "differs": terminal.json_safe(row.differs),
+                    "note": row.note,
+                    "nbytes": row.nbytes,
                     "folder": str(trashed.run.folder),
                 }
-                for trashed in there
+                for trashed, row in zip(there, rows, strict=True)
             ]
         )
     elif not there:
         terminal.say("The trash is empty.")
     else:
-        terminal.show_table(
-            [
-                Column("name", [Cell(plain(trashed.run.name), "bold") for trashed in there]),
-                Column("state", [terminal.state_cell(_state(trashed.run)) for trashed in there], rank=1),
-                Column(
-                    "size", [Cell(size_text(trashed.run.size_bytes())) for trashed in there], is_number=True, rank=1
-                ),
-                Column("deleted", [Cell(terminal.since_text(trashed.deleted_at), "dim") for trashed in there], rank=1),
-            ]
-        )
+        columns = [
+            Column("name", [Cell(plain(row.name), "bold") for row in rows]),
+            Column("state", [_what_cell(trashed, row) for trashed, row in zip(there, rows, strict=True)], rank=1),
+            Column("differs", [Cell(plain(row.label)) for row in rows], rank=3),
+            Column("note", [Cell(plain(row.note)) for row in rows], rank=2),
+            Column("size", [Cell(size_text(row.nbytes)) for row in rows], is_number=True, rank=1),
+            Column("deleted", [Cell(terminal.since_text(trashed.deleted_at), "dim") for trashed in there], rank=1),
+        ]
+        terminal.show_table([column for column in columns if any(cell.text for cell in column.cells)])
         terminal.say(
             f"hypertuner restore NAME   brings one back; hypertuner clean   frees "
             f"{size_text(freed_bytes([trashed.run for trashed in there]))}.",
@@ -134,21 +155,32 @@ def show_trash(storage: Storage, *, as_json: bool) -> None:
         )
 
 
-def _state(run: Run) -> str:
+def _what_cell(trashed: Trashed, row: RunRow) -> Cell:
+    if trashed.is_whole:
+        return terminal.state_cell(row.state)
+    return Cell(count_text(len(trashed.checkpoints), "checkpoint"))
+
+
+def _row(trashed: Trashed) -> RunRow:
+    run = trashed.run
+    if not trashed.is_whole:
+        return RunRow(run.name, str(RunState.unknown), nbytes=run.size_bytes())
     try:
-        return str(run.state())
-    except StorageError:
-        return str(RunState.unknown)
+        return read_row(run)
+    except (StorageError, OSError) as error:  # a damaged run can be restored, or cleaned away, as any other
+        return RunRow(run.name, str(RunState.unknown), note=str(error), nbytes=run.size_bytes())
 
 
-def _list(lines: Sequence[str]) -> None:
+def list_lines(lines: Sequence[str]) -> None:
+    """Say what is to go, a line each; of many, some."""
     for line in lines[:_LISTED]:
         terminal.say(f"  {plain(line)}")
     if len(lines) > _LISTED:
         terminal.say(f"  … and {len(lines) - _LISTED:,} more")
 
 
-def _agreed(question: str, yes: bool) -> bool:
+def agreed(question: str, yes: bool) -> bool:
+    """Whether a person says yes. StorageError where there is nobody to ask."""
     if yes:
         return True
     if not sys.stdin.isatty():

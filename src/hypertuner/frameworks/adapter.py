@@ -6,28 +6,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from hypertuner import files
-from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.archive import Archive, Verify
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
 from hypertuner.errors import MissingExtraError
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What a checkpoint put back."""
-
-    report: LoadReport
-    done: tuple[str, ...]
-    """Parts of the training state, by name."""
-    left: tuple[str, ...]
-    """What was not restored, or not exactly, each with its reason."""
-    randomness: Callable[[], object]
-    """Sets the random states once more, for a loop that begins later; nothing once an optimizer has stepped."""
+from hypertuner.frameworks.restored import Restored
 
 
 class Captured(Protocol):
@@ -62,6 +50,10 @@ class Adapter(Protocol):
         """How the parts of the training state are set up; asked before anything moves them, for a later fork."""
         ...
 
+    def prepare(self, model: Any) -> None:
+        """Have memory ready for the first capture that copies, without keeping the script waiting."""
+        ...
+
     def capture(
         self,
         model: Any,
@@ -83,20 +75,54 @@ class Adapter(Protocol):
         """What differs between the ranks of one training: random states and data position of this one."""
         ...
 
-    def read(self, archive: Archive, *, trusted: bool, device: Any = None, weights: bool = False) -> Any:
-        """The model object; with `weights`, the tensors by name. UnsafeFileError when it needs trust."""
+    def read(
+        self,
+        archive: Archive,
+        *,
+        trusted: bool,
+        device: Any = None,
+        weights: bool = False,
+        selection: Selection = EVERYTHING,
+        verify: Verify = "index",
+        pin_memory: bool = False,
+    ) -> Any:
+        """The model object; with `weights`, the tensors by name, those selected. UnsafeFileError when it needs trust.
+
+        `verify` says how much is checked first: CorruptFileError.
+        """
         ...
 
     def fill(
-        self, model: Any, archive: Archive, *, strict: bool, trusted: bool, selection: Selection = EVERYTHING
+        self,
+        model: Any,
+        archive: Archive,
+        *,
+        strict: bool,
+        trusted: bool,
+        selection: Selection = EVERYTHING,
+        verify: Verify = "index",
+        device: Any = None,
     ) -> LoadReport:
-        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit."""
+        """Put a file's weights, or those selected, into a model. MismatchError, with nothing changed, for a misfit.
+
+        `device` is where a model goes that has no memory yet.
+        """
         ...
 
     def restore(
         self, model: Any, training: Mapping[str, Any], archive: Archive, *, fork: bool, trusted: bool
     ) -> Restored:
-        """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork."""
+        """Put a checkpoint into a model and its training state: all as it was, or by the rules of a fork.
+
+        CorruptFileError, with nothing changed, unless every byte of the file is as it was written.
+        """
+        ...
+
+    def thin(self, path: Path) -> None:
+        """Take the training state out of a checkpoint file, atomically; all else stays as it was, its trust too.
+
+        CorruptFileError, with the file as it was, for one that is damaged; nothing happens to one without any.
+        """
         ...
 
     def guard(self, active: Any, filled: Any, report: LoadReport | None) -> None:

@@ -189,22 +189,9 @@ def _make(readings: list[_Read], all_readings: list[_Read], storage: Storage, tr
         adopted={str(reading.found.path): reading.file_hash for reading in all_readings},
     )
     run = storage.create(_free_name(readings[0].found.name, storage), record, config)
-    identity = ProcessIdentity.mine()
+    about = {"python": "", "platform": sys.platform, "user": capture.user()}
     attempt = run.claim_attempt(
-        records.Started(
-            attempt=0,
-            started_at=_moment(first),
-            host=identity.host,
-            boot_id=identity.boot_id,
-            pid_namespace=identity.pid_namespace,
-            pid=identity.pid,
-            process_started=identity.started,
-            exit_by="supervisor",
-            config=config,
-            python="",
-            platform=sys.platform,
-            user=capture.user(),
-        )
+        records.Started.here(exit_by="supervisor", config=config, started_at=_moment(first), **about)
     )
     run.write_notes(records.Notes(note=f"adopted from {root}"))
     try:

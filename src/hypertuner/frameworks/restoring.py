@@ -18,7 +18,8 @@ from hypertuner.checkpoint.format.table import FORMAT
 from hypertuner.checkpoint.report import LoadReport
 from hypertuner.checkpoint.vouching import trusted_as
 from hypertuner.errors import ConfigError, MismatchError
-from hypertuner.frameworks.adapter import Adapter, Restored
+from hypertuner.frameworks.adapter import Adapter
+from hypertuner.frameworks.restored import Restored
 from hypertuner.store import records
 from hypertuner.store.active import ActiveRun, PendingParent
 from hypertuner.store.said import say
@@ -35,7 +36,8 @@ def is_own(archive: Archive) -> bool:
 def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model: Any, ema: Any = None) -> LoadReport:
     """Put the parent's weights into a model, and into its average; what was kept.
 
-    Raises: MismatchError when they hardly fit: then nothing was changed.
+    Every byte of the file is checked first. Raises: CorruptFileError; MismatchError when they hardly fit: then nothing
+    was changed.
     """
     name = parent.parent.reference
     _begin(active)
@@ -43,17 +45,9 @@ def start_from(adapter: Adapter, active: ActiveRun, parent: PendingParent, model
         trusted = is_own(archive)
         saved_config = dict(archive.index.hyperparameters) if archive.kind == FORMAT else {}
         try:
-            report = adapter.fill(model, archive, strict=False, trusted=trusted)
+            report = adapter.fill(model, archive, strict=False, trusted=trusted, verify="full")
         except MismatchError as error:
-            if not isinstance(error.report, LoadReport):
-                raise
-            raise MismatchError(
-                f"The weights of {name} do not fit this model, so the run cannot start from them: "
-                f"{error.report.explained(saved_config, active.config())}\n"
-                f"  Change the config back (`--like {parent.parent.run or 'RUN'}` takes the parent's), or start\n"
-                "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits.",
-                report=error.report,
-            ) from None
+            raise _misfit(error, active, name, "start from", saved_config) from None
         if ema is not None:
             adapter.fill(ema, archive, strict=False, trusted=trusted)
         about = dict(archive.index.run)
@@ -78,11 +72,15 @@ def restore(
     """Put a checkpoint's full state into a model and its training state: 'resume' as it was, 'fork' by its rules.
 
     Returns the checkpoint, and how to set its random states once more.
-    Raises: CheckpointError naming what the checkpoint lacks; MismatchError for what does not fit.
+    Every byte of the file is checked first. Raises: CorruptFileError; CheckpointError naming what the checkpoint
+    lacks; MismatchError for what does not fit.
     """
     _begin(active)
     with Archive.open(path) as archive:
-        restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
+        try:
+            restored = adapter.restore(model, training, archive, fork=how == "fork", trusted=is_own(archive))
+        except MismatchError as error:
+            raise _misfit(error, active, name, how, archive.index.hyperparameters) from None
         index = archive.index
     _applied(adapter, active, model, restored.report)
     _record(active, name, how, restored.report, index.run, restored)
@@ -100,6 +98,33 @@ def restore(
     if active.writes:
         _say(active, name, how, checkpoint, restored, index.hyperparameters)
     return checkpoint, restored.randomness
+
+
+def _misfit(
+    error: MismatchError, active: ActiveRun, name: str, how: str, saved_config: Mapping[str, Any]
+) -> MismatchError:
+    """The error about weights that do not fit, with the settings that explain it and what there is to do."""
+    if not isinstance(error.report, LoadReport):
+        return error
+    if how == "resume":
+        what = "the run cannot go on from it"
+        source = f" (as it was: {active.run.layout.source})" if active.run is not None else ""
+        advice = (
+            f"A run goes on with the model that it began with: change the script back{source}, or begin a new run\n"
+            f"  from what fits: hypertuner run --from {name}"
+        )
+    else:
+        what = "the run cannot start from them" if how == "start from" else "the run cannot fork it"
+        run = active.parent.parent.run if active.parent is not None else None
+        advice = (
+            f"Change the config back (`--like {run or 'RUN'}` takes the parent's), or start\n"
+            "  without the weights. HYPERTUNER_MATCH_FLOOR=0 takes whatever fits."
+        )
+    return MismatchError(
+        f"The weights of {name} do not fit this model, so {what}: "
+        f"{error.report.explained(saved_config, active.config())}\n  {advice}",
+        report=error.report,
+    )
 
 
 def _begin(active: ActiveRun) -> None:

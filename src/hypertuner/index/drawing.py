@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypertuner.index.row import RunRow, config_column, is_number, keys_of, metric_column, text_of
+from hypertuner.index.row import RunRow, config_column, keys_of, metric_column
+from hypertuner.index.spelling import is_number, text_of
 from hypertuner.store.direction import direction
 
 _ROWS_SHOWN = 50

@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from hypertuner.index.row import RunRow, is_nonfinite
+from hypertuner.index.row import RunRow
+from hypertuner.index.spelling import is_nonfinite
 from hypertuner.store import Run, RunState, layout, metrics, records
 from hypertuner.store.direction import direction
 from hypertuner.store.process import ProcessIdentity
@@ -89,6 +90,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
         script=record.script if record is not None else None,
         note=notes.note,
         starred=notes.starred,
+        archived=notes.archived,
         first=summary.first,
         lowest=summary.lowest,
         highest=summary.highest,

@@ -15,7 +15,8 @@ from typing import Any
 from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.offer import best_of, on_path
 from hypertuner.errors import StorageError
-from hypertuner.index.row import RunRow, is_number, text_of
+from hypertuner.index.fields import RowFields
+from hypertuner.index.spelling import is_number, text_of
 from hypertuner.store import Run
 from hypertuner.store.direction import direction
 
@@ -28,7 +29,7 @@ _CELL = 'style="text-align:left"'
 _NUMBER = 'style="text-align:right"'
 
 
-def as_html(row: RunRow) -> str:
+def as_html(row: RowFields) -> str:
     """The run as HTML without scripts."""
     run = Run(Path(row.folder)) if row.folder and Path(row.folder).is_dir() else None
     title = f"<b>{'★ ' if row.starred else ''}{_text(row.name)}</b> {_text(row.state)}"
@@ -46,7 +47,7 @@ def as_html(row: RunRow) -> str:
     return f'<div class="hypertuner-run">{"".join(pieces)}</div>'
 
 
-def curves(row: RunRow) -> dict[str, list[float]]:
+def curves(row: RowFields) -> dict[str, list[float]]:
     """The numbers of each metric, in the order they were logged."""
     found: dict[str, list[float]] = {}
     if row.folder:
@@ -84,7 +85,7 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Iterator[tuple[int, float]]
         yield from sorted(extremes)
 
 
-def _config(row: RunRow) -> str:
+def _config(row: RowFields) -> str:
     rows = [
         [(f"<b>{_text(key)}</b>" if key in row.differs else _text(key), _CELL), (_value(value), _CELL)]
         for key, value in list(row.config.items())[:_KEYS_SHOWN]
@@ -93,7 +94,7 @@ def _config(row: RunRow) -> str:
     return _details(f"config ({len(row.config)})", _table(("key", "value"), rows) + _more(hidden, "key"))
 
 
-def _metrics(row: RunRow, run: Run | None) -> str:
+def _metrics(row: RowFields, run: Run | None) -> str:
     series = curves(row) if run is not None else {}
     rows = []
     for name, last in list(row.metrics.items())[:_KEYS_SHOWN]:

@@ -36,6 +36,7 @@ from typing import Any
 
 from hypertuner.errors import QueryError, did_you_mean
 from hypertuner.index import slips
+from hypertuner.index.fields import FACTS
 from hypertuner.index.operators import (
     ARITHMETIC,
     BITWISE,
@@ -51,8 +52,6 @@ from hypertuner.index.operators import (
 )
 from hypertuner.index.times import duration_s, moment
 
-# What every run has, whatever its script does; these win over a config key or a metric of the same name.
-FACTS = frozenset("name state tags created age duration step checkpoints size parent script note starred".split())
 OVER_STEPS = ("min", "max", "first", "last", "best")
 
 _LONGEST = 10_000

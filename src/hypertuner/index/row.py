@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypertuner.errors import MissingExtraError
-from hypertuner.index.query import FACTS
+from hypertuner.index.fields import FACTS, RowFields
+from hypertuner.index.spelling import is_nonfinite, text_of
 
 if TYPE_CHECKING:
     import pandas
 
 
 @dataclass(frozen=True)
-class RunRow:
-    """One run as the table shows it, and, in a notebook, as a picture of it.
-
-    `metrics` holds the last logged values, `first` the first ones, `lowest` and `highest` the extremes over all steps,
-    `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
-    of `config` that tells this run from the others of the table it was taken from. `label` is that in a
-    few words, without what only other scripts lack: 'lr=0.01 hidden=32'. `folder` is where it lies.
-    """
-
-    name: str
-    state: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    best: Mapping[str, Any] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
-    created: float = 0.0
-    duration_s: float | None = None
-    step: int | None = None
-    checkpoints: int = 0
-    nbytes: int = 0
-    parent: str | None = None
-    script: str | None = None
-    note: str = ""
-    starred: bool = False
-    first: Mapping[str, Any] = field(default_factory=dict)
-    lowest: Mapping[str, Any] = field(default_factory=dict)
-    highest: Mapping[str, Any] = field(default_factory=dict)
-    differs: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
-    folder: str = ""
+class RunRow(RowFields):
+    """One run as the table shows it, and, in a notebook, as a picture of it."""
 
     def history(self) -> list[dict[str, Any]]:
         """What it logged, in order, as its folder says now: {"step", "time", and a value a metric}, one a record."""
@@ -115,6 +86,7 @@ _FACTS: dict[str, Callable[[RunRow, float], Any]] = {
     "script": lambda row, now: row.script,
     "note": lambda row, now: row.note,
     "starred": lambda row, now: row.starred,
+    "archived": lambda row, now: row.archived,
 }
 # Python's dicts keep their order, so this is also that of the columns. An age is true only when it is asked.
 FACT_COLUMNS = tuple(name for name in _FACTS if name != "age")
@@ -180,21 +152,6 @@ def keys_of(rows: Iterable[RunRow]) -> tuple[dict[str, None], dict[str, None]]:
         config.update(dict.fromkeys(row.config))
         metrics.update(dict.fromkeys(row.metrics))
     return config, metrics
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number, which neither True nor False is."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def is_nonfinite(value: Any) -> bool:
-    """Whether it is NaN or infinite, which JSON cannot hold."""
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def text_of(value: Any) -> str:
-    """A value in a cell or a sort key: text as it is, the rest as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def as_json(row: RunRow) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from hypertuner.errors import MissingExtraError, QueryError, RunNotFoundError, did_you_mean
 from hypertuner.index import drawing
-from hypertuner.index.query import FACTS, OVER_STEPS, Query
+from hypertuner.index.fields import FACTS
+from hypertuner.index.query import OVER_STEPS, Query
 from hypertuner.index.row import (
     FACT_COLUMNS,
     RunRow,
@@ -27,8 +28,8 @@ from hypertuner.index.row import (
     label_of,
     label_order,
     metric_column,
-    text_of,
 )
+from hypertuner.index.spelling import text_of
 from hypertuner.store.direction import direction
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRow", "RunTable"]
 
-_NEWEST_FIRST = frozenset({"created", "starred"})
+_NEWEST_FIRST = frozenset({"created", "starred", "archived"})
 
 
 class RunTable(Sequence[RunRow]):
@@ -86,6 +87,10 @@ class RunTable(Sequence[RunRow]):
             query.check(self.names)
         now = time.time()
         return self._of(row for row in self._rows if query.matches(row.values(now)))
+
+    def in_sight(self) -> RunTable:
+        """Those that are not archived."""
+        return self._of(row for row in self._rows if not row.archived)
 
     def sort(self, name: str, descending: bool | None = None) -> RunTable:
         """By a metric, config key or fact, best first where the name tells its direction (`loss` up from the lowest).

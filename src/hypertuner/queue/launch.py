@@ -31,14 +31,14 @@ def check_processes(processes: int, *, gpus: bool) -> None:
 
 
 def processes_of(run: Run) -> int:
-    """How many processes train a run together."""
+    """How many processes torchrun starts for a run; 0: it is started as `python SCRIPT`."""
     record = run.record()
-    return record.processes if record is not None else 1
+    return record.processes if record is not None else 0
 
 
 def interpreter(processes: int) -> list[str]:
-    """What starts a script: Python, or torchrun for several processes."""
-    if processes == 1:
+    """What starts a script: Python, or torchrun for so many processes; one of them too finds its process group."""
+    if processes == 0:
         return [sys.executable]
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
 

@@ -42,7 +42,7 @@ def make_run(
     asked: Iterable[str] | None = None,
     storage: Storage | None = None,
     folder: Path | None = None,
-    processes: int = 1,
+    processes: int = 0,
 ) -> Run:
     """A run that waits to be started, with the source as it is now.
 
@@ -53,7 +53,7 @@ def make_run(
         how: 'start from' takes the parent's weights, 'fork' its full state.
         asked: the keys of `config` that were set by hand; all of them when None.
         folder: the working folder of the script, the current one when None.
-        processes: how many train it together, started by torchrun.
+        processes: how many torchrun starts for it; 0: it is started as `python SCRIPT`.
 
     Raises: ConfigError when there is no such script; RunExistsError; what resolving the reference raises.
     """

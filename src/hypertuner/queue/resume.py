@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypertuner.checkpoint import reference
+from hypertuner.checkpoint import parents, reference
 from hypertuner.errors import CheckpointNotFoundError, ConfigError, QueueError
 from hypertuner.store import Run, RunState, Storage, capture
 from hypertuner.store.values import to_config
@@ -33,13 +33,15 @@ class Resumable:
 def resumable(what: str, storage: Storage | None = None, *, force: bool = False) -> Resumable:
     """The run that `RUN` or `RUN@STEP` names, which may go on from there.
 
-    Raises: QueueError when it runs, or may run (`force` says it does not); RunNotFoundError; CheckpointNotFoundError.
+    Raises: QueueError when it runs, or may run (`force` says it does not); RunNotFoundError; CheckpointNotFoundError;
+    CheckpointError when the training state was taken out of that checkpoint.
     """
     name = what if "@" in what else f"{what}@last"
     found = reference.resolve(name, storage)
     if found.run is None:
         raise CheckpointNotFoundError(f"{what} is a file, and a run is resumed.\n  Name it: RUN, or RUN@STEP.")
     check_is_over(found.run, force=force)
+    parents.check_is_whole(found)
     return Resumable(found.run, name.rpartition("@")[2])
 
 

@@ -23,7 +23,6 @@ from hypertuner.queue.make import makes_args
 from hypertuner.store import Attempt, Run, capture, records
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
-from hypertuner.store.process import ProcessIdentity
 from hypertuner.store.together import RUN_VARIABLE
 
 # Ctrl-C is the script's to answer. Whoever presses it three times within this many seconds wants it gone.
@@ -31,10 +30,10 @@ _INSISTS_WITHIN_S = 2.0
 _INSISTS_AFTER = 3
 
 
-def command(run: Run, script: Path, arguments: Sequence[str]) -> list[str]:
+def command(run: Run, script: Path, arguments: Sequence[str], processes: int) -> list[str]:
     """The command that starts a run's script: a list, for no shell."""
     given = [] if makes_args(script) else [f"--{key}={_text(value)}" for key, value in run.config().items()]
-    return [*launch.interpreter(launch.processes_of(run)), str(script.absolute()), *given, *arguments]
+    return [*launch.interpreter(processes), str(script.absolute()), *given, *arguments]
 
 
 def _text(value: Any) -> str:
@@ -50,20 +49,28 @@ def environment(run: Run, resume: str | None = None) -> dict[str, str]:
 
 
 def run_in_foreground(
-    run: Run, script: Path, arguments: Sequence[str] = (), *, folder: Path | None = None, resume: str | None = None
+    run: Run,
+    script: Path,
+    arguments: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    resume: str | None = None,
+    processes: int | None = None,
 ) -> int:
     """Run a script as the next attempt of `run`, with this terminal; its exit code, 128 + n when signal n ended it.
 
     Args:
         folder: the working folder of the script, the current one when None.
         resume: the checkpoint of this run that it goes on from: 'last', 'best' or a step.
+        processes: how many torchrun starts for this attempt; as many as the run was made with when None.
     """
+    count = launch.processes_of(run) if processes is None else processes
     # In the terminal's own group the script may read from it (pdb), and Ctrl-C reaches it without us. Without a
     # terminal it gets a group of its own, so that a signal sent to our group reaches it once: from us.
     shares_terminal = _owns_terminal()
-    with _conclusion(run) as ended:
+    with _conclusion(run, count) as ended:
         process = subprocess.Popen(
-            command(run, script, arguments),
+            command(run, script, arguments, count),
             env=environment(run, resume),
             cwd=folder,
             start_new_session=not shares_terminal,
@@ -71,7 +78,7 @@ def run_in_foreground(
         with process, _signals_passed_on(process, shares_terminal) as asked:
             code = process.wait()
             ended += [code, *asked]
-    if code != 0 and asked and launch.processes_of(run) > 1:
+    if code != 0 and asked and count:
         return 128 + asked[-1]  # torchrun makes a 1 of it
     return _exit_code(code)
 
@@ -86,9 +93,10 @@ def run_captured(
     every_s: float = 0.1,
 ) -> tuple[int, str]:
     """Run a script as the next attempt of `run`; (its exit code, all it printed). `meanwhile` is called as it runs."""
-    with _conclusion(run) as ended:
+    count = launch.processes_of(run)
+    with _conclusion(run, count) as ended:
         process = subprocess.Popen(
-            command(run, script, arguments),
+            command(run, script, arguments, count),
             env=environment(run),
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -167,7 +175,7 @@ def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) ->
 
 
 @contextlib.contextmanager
-def _conclusion(run: Run) -> Iterator[list[int]]:
+def _conclusion(run: Run, processes: int) -> Iterator[list[int]]:
     """Write how the attempt ended where the script could not.
 
     The block appends the return code of the process, then the signals that somebody sent to stop it.
@@ -179,10 +187,10 @@ def _conclusion(run: Run) -> Iterator[list[int]]:
         yield ended
     finally:
         if ended:
-            _conclude(run, ended[0], attempts, started_at, ended[1:])
+            _conclude(run, ended[0], attempts, started_at, ended[1:], processes)
 
 
-def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked: Sequence[int]) -> None:
+def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked: Sequence[int], processes: int) -> None:
     found = run.attempts()
     # The script claims its attempt at its first call of hypertuner: one that never came that far gets it here.
     attempt = found[-1] if len(found) > attempts_before else _claim(run, started_at)
@@ -190,7 +198,7 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
     # A script writes its own end as it exits, before Python has turned `raise SystemExit(3)`, or a crash of a library
     # that is taken down after it, into the code: only who waits for the process sees that.
     is_wrong = said is not None and said.state == "finished" and code != 0
-    better = launch.verdict(said, code, asked) if launch.processes_of(run) > 1 else None
+    better = launch.verdict(said, code, asked) if processes else None
     is_wrong = is_wrong or (said is not None and better is not None)
     if said is not None and not is_wrong:
         return
@@ -230,18 +238,7 @@ def _read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
 
 
 def _claim(run: Run, started_at: str) -> Attempt:
-    identity = ProcessIdentity.mine()
+    about = capture.gather(Path.cwd())
     return run.claim_attempt(
-        records.Started(
-            attempt=0,
-            started_at=started_at,
-            host=identity.host,
-            boot_id=identity.boot_id,
-            pid_namespace=identity.pid_namespace,
-            pid=identity.pid,
-            process_started=identity.started,
-            exit_by="supervisor",
-            config=run.config(),
-            **capture.gather(Path.cwd()),
-        )
+        records.Started.here(exit_by="supervisor", config=run.config(), started_at=started_at, **about)
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.errors import ConfigError, StorageError
+from hypertuner.errors import ConfigError, HypertunerError, StorageError
 from hypertuner.store import board, capture, exits, metrics, ownership, process, ranks, records
 from hypertuner.store.run import Attempt, Run
 from hypertuner.store.said import say, say_once
@@ -178,6 +178,18 @@ class ActiveRun:
         verb = "forks" if self.parent.parent.how == "fork" else "starts from"
         return f"{verb} {self.parent.parent.reference!r}"
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether this process was started to be the next attempt of a run, and has not begun it."""
+        if self._attempt is not None or not self.writes or self.run is None or not self.run.layout.record.exists():
+            return False
+        return not process.is_worker() and (self.resume is not None or not self.run.attempts())
+
+    def watch(self) -> None:
+        """Be told how this process ends, also before anything was written."""
+        self._pid = os.getpid()
+        exits.watch(self)
+
     def declare(self, args: object, effective: Callable[[], dict[str, Any]]) -> None:
         """Register the one Args of this run. `effective` gives its values, whenever it is asked.
 
@@ -193,8 +205,8 @@ class ActiveRun:
                 raise ConfigError(
                     f"This run has its Args already, and the second one differs in {', '.join(changed[:8])}.\n"
                     f"  First: {self._args!r}\n  Second: {args!r}\n"
-                    "  One run has one config. For several runs in one process: "
-                    "`with hypertuner.new_run(learning_rate=0.1) as args: ...`",
+                    "  One run has one config. For several runs in one process (a loop, Hydra's multirun), each in a "
+                    "block of its own:\n  `with hypertuner.new_run(**config) as args: ...`",
                     key=changed[0] if changed else None,
                 )
             if self._args is None:
@@ -247,20 +259,8 @@ class ActiveRun:
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        identity = process.ProcessIdentity.mine()
         attempt = self.run.claim_attempt(
-            records.Started(
-                attempt=0,
-                started_at=records.now(),
-                host=identity.host,
-                boot_id=identity.boot_id,
-                pid_namespace=identity.pid_namespace,
-                pid=identity.pid,
-                process_started=identity.started,
-                exit_by="script",
-                config=self.config(),
-                **capture.gather(Path.cwd()),
-            )
+            records.Started.here(exit_by="script", config=self.config(), **capture.gather(Path.cwd()))
         )
         self._pid = os.getpid()
         ownership.own(attempt)
@@ -280,7 +280,7 @@ class ActiveRun:
             created=records.now(),
             parent=self._parent.parent if self._parent else None,
             asked=tuple(sorted(self.asked)),
-            processes=ranks.world_size() if ranks.is_one_node() else 1,
+            processes=ranks.launched(),
         )
         config = self._declared if self._declared is not None else (self._given or {})
         if self.run is not None and self.run.folder.exists():
@@ -335,6 +335,11 @@ class ActiveRun:
             if not self.is_open:
                 return
             self.flush()
+            if state == "failed" and self.is_awaited:
+                # Failed before its first record: the reason is known here only. Where it cannot be written, whoever
+                # waits writes the exit code.
+                with contextlib.suppress(OSError, HypertunerError):
+                    self.attempt()
             self.is_open = False
             if self._attempt is None:
                 if state == "failed" and self.is_follower:

@@ -55,8 +55,9 @@ def run() -> ActiveRun:
     with _process_lock:
         if _process_run is None:
             _process_run = _resolve()
-            if ranks.rank() > 0:
-                exits.watch(_process_run)  # it writes nothing, but tells rank 0 when it fails
+            # A rank that writes nothing tells rank 0 when it fails; a run that waits for this process, why it failed.
+            if ranks.rank() > 0 or _process_run.is_awaited:
+                _process_run.watch()
         return _process_run
 
 

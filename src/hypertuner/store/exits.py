@@ -43,7 +43,8 @@ _before_term: Any = signal.SIG_DFL
 
 def watch(active: Ending) -> None:
     """Write `active`'s exit.json when the process ends, if nothing else has by then."""
-    _watched.append(active)
+    if active not in _watched:
+        _watched.append(active)
     global _installed
     if not _installed:
         _installed = True

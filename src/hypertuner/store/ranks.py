@@ -12,6 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from hypertuner.store import process
+
 _seen: tuple[int, int, int] | None = None
 """(process id, rank, world size) by the last process group: a group that is destroyed makes nobody rank 0."""
 
@@ -48,6 +50,14 @@ def is_one_node() -> bool:
     """Whether the launcher says nothing of other machines."""
     here = _number("LOCAL_WORLD_SIZE")
     return here is None or here == _number("WORLD_SIZE")
+
+
+def launched() -> int:
+    """How many processes a launcher started on this machine; 0 when it started none: a script that spawns its own
+    processes is started once."""
+    if process.is_worker() or _number("RANK") is None or not is_one_node():
+        return 0
+    return world_size()
 
 
 def restarts() -> int:

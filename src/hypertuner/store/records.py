@@ -22,6 +22,7 @@ import orjson
 
 from hypertuner.errors import CorruptFileError
 from hypertuner.opening import open_regular
+from hypertuner.store.process import ProcessIdentity
 
 MOST_BYTES = 16 * 1024 * 1024  # of one JSON file; started.json with a large diff takes half a megabyte
 
@@ -58,8 +59,8 @@ class RunRecord:
     """Keys of the config that were set by hand when it was made: what the script then never reads is said."""
     adopted: Mapping[str, str] = field(default_factory=dict)
     """Of a run made out of files that were there: their absolute paths, each with the xxh3-128 of what it held."""
-    processes: int = 1
-    """How many processes train it together, on one machine (torchrun)."""
+    processes: int = 0
+    """How many processes torchrun starts for it on one machine; 0: it is started as `python SCRIPT`."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Notes:
     starred: bool = False
     colour: str | None = None
     archived: bool = False
+    pins: tuple[str, ...] = ()
+    """Checkpoints that stay whatever else goes, as attempt and file name: '1/step-00001200'."""
     former: Mapping[str, str] = field(default_factory=dict)
     """Names that the run had before, each with the time until which it had it: children know it by one of them."""
 
@@ -100,6 +103,26 @@ class Started:
     gpus: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     git: Mapping[str, Any] | None = None
+
+    @classmethod
+    def here(cls, *, exit_by: str, config: Mapping[str, Any], started_at: str | None = None, **about: Any) -> Started:
+        """What an attempt says that this process starts, now or at `started_at`; `about` as `capture.gather` gives it.
+
+        Its number is given to it when it is claimed.
+        """
+        mine = ProcessIdentity.mine()
+        return cls(
+            attempt=0,
+            started_at=started_at or now(),
+            host=mine.host,
+            boot_id=mine.boot_id,
+            pid_namespace=mine.pid_namespace,
+            pid=mine.pid,
+            process_started=mine.started,
+            exit_by=exit_by,
+            config=config,
+            **about,
+        )
 
 
 @dataclass(frozen=True)

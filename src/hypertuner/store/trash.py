@@ -1,8 +1,9 @@
-"""The trash of a storage: deleted runs, whole, until they are restored or cleaned away.
+"""The trash of a storage: deleted runs, and checkpoints that were cleaned out of runs, until restored or cleaned away.
 
 A run goes into it by one rename, into a folder of its own whose name says when; nothing is copied, and a run is never
-half in it. Links are moved and removed as links, never followed: what they point to stays. Cleaning first renames
-what it removes, so a run that is half gone is never offered for restoring.
+half in it. Checkpoints lie in such a folder at their places in the run, in a run's folder that holds nothing else.
+Links are moved and removed as links, never followed: what they point to stays. Cleaning first renames what it removes,
+so a run that is half gone is never offered for restoring.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner import files
-from hypertuner.errors import RunExistsError, StorageError
-from hypertuner.store import layout, names
+from hypertuner.errors import RunExistsError, RunNotFoundError, StorageError
+from hypertuner.store import layout, lineage, names
 from hypertuner.store.run import Run
 
 _GOING = "going-"
@@ -23,11 +24,21 @@ _GOING = "going-"
 
 @dataclass(frozen=True)
 class Trashed:
-    """One deleted run."""
+    """One deleted run, or checkpoints of one."""
 
     run: Run
     """Where it lies now, under its own name."""
     deleted_at: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a run; else it is checkpoints of one."""
+        return self.run.exists()
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Of what is no whole run: its checkpoints."""
+        return sorted(path for path in self.run.layout.attempts.glob("*/*/*.pt") if layout.checkpoint_step(path))
 
 
 class Trash:
@@ -53,6 +64,22 @@ class Trash:
             raise
         return target
 
+    def put_checkpoints(self, run: Run, moved: Sequence[Path], linked: Sequence[Path]) -> Path:
+        """Checkpoints of a run: `moved` ones leave it, `linked` ones get a second name here; the folder they are in.
+
+        Raises: StorageError; OSError. What was moved until then can be restored.
+        """
+        self._check()
+        folder = self.path / layout.trash_place() / run.name
+        for path in (*moved, *linked):
+            target = folder / path.relative_to(run.folder)
+            files.make_folder(target.parent)
+            if path in moved:
+                files.move(path, target)
+            else:
+                files.link_or_copy(path, target)
+        return folder
+
     def list(self) -> list[Trashed]:
         """What is in it, deleted last first."""
         found = []
@@ -61,7 +88,12 @@ class Trash:
         return sorted(found, key=lambda trashed: (-trashed.deleted_at, trashed.run.name))
 
     def restore(self, trashed: Trashed) -> Run:
-        """Move a run back to where it was. RunExistsError when another has its name now."""
+        """Move a run back to where it was, or checkpoints back into theirs.
+
+        Raises: RunExistsError when another has its name now; RunNotFoundError when the run of the checkpoints is gone.
+        """
+        if not trashed.is_whole:
+            return self._restore_checkpoints(trashed)
         name = trashed.run.name
         twin = next((there for there in _names_in(self._storage) if there.casefold() == name.casefold()), None)
         if twin is not None:
@@ -74,6 +106,22 @@ class Trash:
         files.move(trashed.run.folder, self._storage / name)
         files.remove_empty_folder(trashed.run.folder.parent)
         return Run(self._storage / name)
+
+    def _restore_checkpoints(self, trashed: Trashed) -> Run:
+        self._check()
+        folder = lineage.folder_called(self._storage, trashed.run.name, trashed.deleted_at)
+        if folder is None:
+            raise RunNotFoundError(
+                f"The checkpoints in {trashed.run.folder} belong to run {trashed.run.name!r}, which is not in "
+                f"{self._storage} any more.\n  They are model files by themselves: copy them where you want them.",
+                path=trashed.run.folder,
+            )
+        for path in trashed.checkpoints:
+            target = folder / path.relative_to(trashed.run.folder)
+            files.make_folder(target.parent)
+            files.link_or_copy(path, target)  # in the place of the same checkpoint without training state, too
+        self.clean([trashed])
+        return Run(folder)
 
     def clean(self, gone: Sequence[Trashed]) -> None:
         """Remove these runs for good, and what an interrupted cleaning left."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import time
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
-from hypertuner.checkpoint.format import foreign, pickles, trust
+from hypertuner.checkpoint.format import collecting, foreign, pickles, trust, whole
 from hypertuner.checkpoint.format.directory import Directory, damaged
 from hypertuner.checkpoint.format.kinds import (
     INDEX_MEMBER,
@@ -27,13 +28,9 @@ from hypertuner.checkpoint.format.kinds import (
 )
 from hypertuner.checkpoint.format.pickles import SymbolicPickle
 from hypertuner.checkpoint.format.sealing import (
-    Hashes,
-    Seal,
     member,
     read_seal,
     seal,
-    sealed_tail,
-    storage_names,
     storages_of,
     tensors_of,
 )
@@ -58,6 +55,7 @@ __all__ = [
     "SymbolicPickle",
     "TensorRow",
     "Verified",
+    "Verify",
     "inspect",
     "kind_of",
     "open_model",
@@ -65,17 +63,21 @@ __all__ = [
     "verify",
 ]
 
-_CHUNK_BYTES = 1024 * 1024
+Verify = Literal["index", "full", "none"]
+"""How much of a file is checked before its weights are used; `hypertuner.load` says what each level promises."""
 
 
 class Archive:
     """A torch file that is open; use `with Archive.open(path) as archive`."""
 
+    lenient = False
+    """Whether the index is believed though the file contradicts it, as far as memory stays safe: for damaged files."""
+
     def __init__(self, file: io.FileIO, path: Path, kind: str, directory: Directory) -> None:
         self.file = file  # the one descriptor, unbuffered; seek before every read
         self.path = path
         self.kind = kind
-        self._directory = directory
+        self.directory = directory
 
     @classmethod
     def open(cls, path: Path | str) -> Archive:
@@ -83,11 +85,17 @@ class Archive:
 
         Raises: CorruptFileError, with what the file is instead and what to do; OSError where it cannot be opened.
         """
-        file = open_regular(path)
+        return cls._of(open_regular(path), path)
+
+    @classmethod
+    def _of(cls, file: io.FileIO, path: Path | str, *, loose: bool = False) -> Archive:
         try:
-            kind, directory = recognise(file, str(path))
+            with collecting.paused():
+                kind, directory = recognise(file, str(path))
             if directory is not None:
                 return cls(file, Path(path), kind, directory)
+            if loose and kind in ("safetensors", "torch-legacy", "pickle"):
+                return Loose(file, Path(path), kind)
             if kind == "zip":
                 raise refuse_zip(file, str(path))
             if kind in READABLE:
@@ -114,26 +122,26 @@ class Archive:
     @property
     def members(self) -> tuple[str, ...]:
         """The names of the members, without the archive's own folder, in the order in which they lie."""
-        return tuple(self._directory.members)
+        return tuple(self.directory.members)
 
     @property
     def nbytes(self) -> int:
         """The size of the file."""
-        return self._directory.file_nbytes
+        return self.directory.file_nbytes
 
     def read(self, name: str) -> bytes:
         """The bytes of a member, checked against its CRC.
 
         Raises: KeyError where there is no such member; CorruptFileError.
         """
-        return self._directory.read(name)
+        return self.directory.read(name)
 
     def storage(self, key: str) -> tuple[int, int]:
         """(offset, length) in `file` of the bytes of a storage.
 
         Raises: KeyError where there is no such storage; CorruptFileError where the file contradicts itself.
         """
-        place = self._directory.locate(f"data/{key}")
+        place = self.directory.locate(f"data/{key}")
         if self.kind == FORMAT and self.index.storages[key][:2] != place:
             raise self._damaged(f"its index and its directory disagree about storage {key!r}")
         return place
@@ -149,11 +157,11 @@ class Archive:
         if self.kind.startswith("hypertuner/"):
             raise CorruptFileError(newer(str(self.path), self.kind), path=self.path)
         pickle = self.pickle()
-        tensors = tensors_of(self._directory, pickle)
+        tensors = tensors_of(self.directory, pickle)
         index = Index(
             format=self.kind,
             tensors=tensors,
-            storages=storages_of(self._directory),
+            storages=storages_of(self.directory),
             ties=ties_of(tensors.get("state_dict", {})),
             data_pkl_sha256=self.data_pkl_sha256(),
             extra={"globals": list(pickle.globals)},
@@ -181,13 +189,13 @@ class Archive:
     @property
     def mark(self) -> str | None:
         """The mark that somebody's key left on the file, unchecked; None where there is none."""
-        found = read_seal(self._directory.comment)
+        found = read_seal(self.directory.comment)
         return found.mark if found else None
 
     @property
     def file_hash(self) -> str | None:
         """The recorded xxh3-128 of the file's bytes before its end record; None in another program's file."""
-        found = read_seal(self._directory.comment)
+        found = read_seal(self.directory.comment)
         return found.xxh3 if found else None
 
     def is_marked_by(self, key: bytes) -> bool:
@@ -210,22 +218,41 @@ class Archive:
 
     @cached_property
     def _data_pkl(self) -> bytes:
-        return member(self._directory, "data.pkl")
+        return member(self.directory, "data.pkl")
 
     @cached_property
     def _index_bytes(self) -> bytes:
-        return self._directory.read(INDEX_MEMBER, MOST_BYTES)
+        return self.directory.read(INDEX_MEMBER, MOST_BYTES, check=not self.lenient)
 
+    def check_whole(self, *, quick: bool = True) -> str:
+        """Read the whole file: is it as it was written? Returns how much that says, in the words of `Verified.level`.
+
+        Not `quick`, what it says twice (index, pickle, directory) is also compared.
+        Raises: CorruptFileError that names the tensors, or the member, whose bytes are not what they were.
+        """
+        if self.kind != FORMAT:
+            return whole.check_members(self.directory, self.index, self.kind)
+        if not quick or not whole.is_as_sealed(self.directory):
+            whole.check_all(self.directory, self.index, self.pickle(), self.data_pkl_sha256())
+        return "every bit"
+
+    @collecting.paused()
     def _own_index(self) -> Index:
         index = from_json(self._index_bytes, str(self.path))
-        names = set(storage_names(self._directory))
-        if names != {f"data/{key}" for key in index.storages}:
+        if self.lenient:
+            end = self.directory.start
+            if far := [key for key, row in index.storages.items() if row.offset + row.nbytes > end]:
+                raise self._damaged(f"its storage {far[0]!r} lies outside it")
+            return index
+        members = self.directory.members
+        places = {name[5:]: member for name, member in members.items() if name.startswith("data/") and name != "data/"}
+        if places.keys() != index.storages.keys():
             raise self._damaged("its index names other storages than its directory")
         # The members' own headers are left alone until a storage is asked for: reading each would touch the whole of
         # a large file. The directory alone proves that no storage can reach into another or out of the file.
-        for key, row in index.storages.items():
-            entry = self._directory.members[f"data/{key}"]
-            if row.nbytes != entry.nbytes or row.offset < entry.start + 30 or row.offset + row.nbytes > entry.limit:
+        for key, (offset, nbytes, _) in index.storages.items():
+            member = places[key]
+            if nbytes != member[3] or offset < member[1] + 30 or offset + nbytes > member[2]:
                 raise self._damaged(f"its index and its directory disagree about storage {key!r}")
         return index
 
@@ -235,6 +262,11 @@ class Archive:
 
 class Loose(Archive):
     """A model file that is no zip archive: safetensors, torch's format from before 1.6, or a bare pickle."""
+
+    def check_whole(self, *, quick: bool = True) -> str:
+        """'structure': such a file records no checksums."""
+        _ = self.index
+        return "structure"
 
     def __init__(self, file: io.FileIO, path: Path, kind: str) -> None:
         self.file = file
@@ -247,6 +279,11 @@ class Loose(Archive):
         if self.kind == "safetensors":
             return foreign.index_of_safetensors(self.file, str(self.path))
         return foreign.index_of_pickle(self.file, str(self.path), self.kind)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the file."""
+        return os.fstat(self.file.fileno()).st_size
 
     @property
     def globals(self) -> tuple[str, ...]:
@@ -269,16 +306,7 @@ def open_model(path: Path | str) -> Archive:
 
     Raises: CorruptFileError, with what the file is instead and what to do; OSError where it cannot be opened.
     """
-    file = open_regular(path)
-    try:
-        kind, _ = recognise(file, str(path))
-        if kind in READABLE and kind in ("safetensors", "torch-legacy", "pickle"):
-            return Loose(file, Path(path), kind)
-    except (CorruptFileError, OSError):
-        file.close()
-        raise
-    file.close()
-    return Archive.open(path)
+    return Archive._of(open_regular(path), path, loose=True)
 
 
 def inspect(path: Path | str) -> Index:
@@ -313,73 +341,8 @@ def verify(path: Path | str) -> Verified:
     Raises: CorruptFileError that names the member, and the tensors whose bytes are not what they were.
     """
     began = time.perf_counter()
-    if kind_of(path) in ("safetensors", "pickle", "torch-legacy"):
-        index, level, nbytes = inspect(path), "structure", Path(path).stat().st_size
-    else:
-        with Archive.open(path) as archive:
-            level = _verify_own(archive) if archive.kind == FORMAT else _verify_torch(archive)
-            index, nbytes = archive.index, archive.nbytes
+    with open_model(path) as archive:
+        level = archive.check_whole(quick=False)
+        index, nbytes = archive.index, archive.nbytes
     tensors = sum(map(len, index.tensors.values()))
     return Verified(Path(path), nbytes, tensors, time.perf_counter() - began, index.format, level)
-
-
-def _verify_own(archive: Archive) -> str:
-    directory, index, where = archive._directory, archive.index, str(archive.path)
-    sealed = read_seal(directory.comment)
-    if sealed is None:
-        raise damaged(where, "its seal, the zip comment, is missing or unreadable")
-    if directory.tail != sealed_tail(len(directory.members), directory.start, directory.nbytes, sealed):
-        raise damaged(where, "its end record or its seal is not what was written")
-    hashes = Hashes(directory, directory.end)
-    for key, row in index.storages.items():
-        if hashes.storages[key] != row.xxh3:
-            raise damaged(where, f"the bytes of {_owners(index, key)} (member 'data/{key}') are not what was written")
-    if hashes.whole.hexdigest() != sealed.xxh3:
-        _find_damage(directory, sealed)
-    for key in index.storages:
-        archive.storage(key)
-    if archive.data_pkl_sha256() != index.data_pkl_sha256:
-        raise damaged(where, "its index belongs to another data.pkl")
-    if tensors_of(directory, archive.pickle()) != index.tensors or ties_of(index.state_dict) != index.ties:
-        raise damaged(where, "its index and its data.pkl describe different tensors")
-    return "every bit"
-
-
-def _find_damage(directory: Directory, sealed: Seal) -> None:
-    for name in directory.members:
-        if not name.startswith("data/"):
-            directory.read(name)  # raises with the member's name
-    raise damaged(directory.where, "bytes between its members, or of its directory, are not what was written")
-
-
-def _owners(index: Index, key: str) -> str:
-    names = [name for rows in index.tensors.values() for name, row in rows.items() if row.storage == key]
-    shown = ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"tensor {shown}" if names else "a tensor"
-
-
-def _verify_torch(archive: Archive) -> str:
-    directory, where = archive._directory, str(archive.path)
-    index = archive.index
-    wrong: list[str] = []
-    recorded = 0
-    for name, entry in directory.members.items():
-        if archive.kind == "torchscript" and entry.method != 0:
-            continue
-        offset, left = directory.locate(name)
-        archive.file.seek(offset)
-        crc = 0
-        while left:
-            chunk = archive.file.read(min(_CHUNK_BYTES, left))
-            if not chunk:
-                raise damaged(where, f"it ends within its member {name!r}")
-            crc = zlib.crc32(chunk, crc)
-            left -= len(chunk)
-        recorded += entry.crc32 != 0
-        if crc != entry.crc32:
-            wrong.append(name)
-    if wrong and recorded:
-        name = wrong[0]
-        whose = f" ({_owners(index, name.removeprefix('data/'))})" if name.startswith("data/") else ""
-        raise damaged(where, f"the bytes of its member {name!r}{whose} are not what was written")
-    return "crc32" if recorded else "structure"

@@ -11,54 +11,49 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from hypertuner.checkpoint.format.rows import (
+    ITEM_BYTES,
+    KINDS,
+    LARGEST,
+    MOST_DIMENSIONS,
+    StorageRow,
+    TensorRow,
+    all_inside,
+    contiguous,
+    span,
+    storages_by_columns,
+    tensors_by_columns,
+)
 from hypertuner.errors import CorruptFileError
+
+__all__ = [
+    "FORMAT",
+    "HEADER_KEYS",
+    "ITEM_BYTES",
+    "MOST_BYTES",
+    "MOST_DIMENSIONS",
+    "MOST_TENSORS",
+    "Index",
+    "StorageRow",
+    "TensorRow",
+    "check",
+    "contiguous",
+    "from_json",
+    "index_of",
+    "newer",
+    "ties_of",
+    "to_json",
+]
 
 FORMAT = "hypertuner/1"
 MOST_BYTES = 64 * 1024 * 1024  # an index is read whole; this is far above any real one
 MOST_TENSORS = 1_000_000
-MOST_DIMENSIONS = 64  # torch's own limit
 MOST_BRACKETS = 6_000_000  # lists and dicts in an index: they cost ~60 bytes of memory for 2 bytes of file
-_LARGEST = 2**63 - 1
-
-ITEM_BYTES: Mapping[str, int] = {
-    **dict.fromkeys(("bool", "uint8", "int8", "qint8", "quint8", "quint4x2", "quint2x4"), 1),
-    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
-    **dict.fromkeys(("float4_e2m1fn_x2", "bits8", "bits1x8", "bits2x4", "bits4x2"), 1),
-    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16", "bits16"), 2),
-    **dict.fromkeys(("int32", "uint32", "float32", "complex32", "qint32"), 4),
-    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
-    "complex128": 16,
-}
-KINDS = ("strided", "sparse_coo", "sparse_csr", "quantized", "other")
-
-
-class TensorRow(NamedTuple):
-    """One tensor: a view of `shape` and `stride` that begins `offset` elements into storage `storage`.
-
-    Only a 'strided' row can be read from the bytes by these figures alone; the other kinds are read by torch.
-    `storage` is None where the tensor has none (sparse, meta).
-    """
-
-    kind: str
-    storage: str | None
-    dtype: str
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-
-
-class StorageRow(NamedTuple):
-    """One storage: where its bytes lie in the file, and their xxh3-128 (None where the file records none)."""
-
-    offset: int
-    nbytes: int
-    xxh3: str | None
 
 
 @dataclass(frozen=True)
@@ -144,14 +139,8 @@ def from_json(text: bytes, where: str) -> Index:
     exact = document.pop("exact", [])
     _restore(document, exact, wrong)
     parts = wrong.unless_dict(document.get("tensors", {}), "tensors")
-    tensors = {
-        part: {name: _unpacked(row, name, wrong) for name, row in wrong.unless_dict(rows, part).items()}
-        for part, rows in parts.items()
-    }
-    storages = {
-        key: _storage_row(row, key, wrong)
-        for key, row in wrong.unless_dict(document.get("storages", {}), "storages").items()
-    }
+    tensors = {part: _rows(wrong.unless_dict(rows, part), wrong) for part, rows in parts.items()}
+    storages = _storage_rows(wrong.unless_dict(document.get("storages", {}), "storages"), wrong)
     index = Index(
         format=FORMAT,
         run=wrong.unless_dict(document.get("run", {}), "run"),
@@ -177,33 +166,25 @@ def check(index: Index, where: str) -> None:
     """
     if sum(map(len, index.tensors.values())) > MOST_TENSORS:
         raise _corrupt(where, f"more than {MOST_TENSORS:,} tensors, which no real model has")
+    storages = index.storages
     for part, rows in index.tensors.items():
+        if all_inside(rows.values(), storages):
+            continue
         for name, row in rows.items():
-            if row.kind not in ("strided", "quantized") or row.storage is None:
+            kind, key, dtype, shape, stride, offset = row
+            if kind not in ("strided", "quantized") or key is None:
                 continue
-            storage = index.storages.get(row.storage)
+            storage = storages.get(key)
             if storage is None:
-                raise _corrupt(
-                    where, f"tensor {name!r} in {part!r} is a view of storage {row.storage!r}, which is not there"
-                )
-            needs = extent(row)
-            if needs > storage.nbytes:
+                raise _corrupt(where, f"tensor {name!r} in {part!r} is a view of storage {key!r}, which is not there")
+            elements = span(shape, stride)
+            if elements and (needs := (offset + elements) * ITEM_BYTES.get(dtype, 0)) > storage.nbytes:
                 raise _corrupt(
                     where,
-                    f"tensor {name!r} in {part!r} leaves its storage: shape {list(row.shape)}, stride "
-                    f"{list(row.stride)} and offset {row.offset} need {needs:,} bytes, storage {row.storage!r} has "
+                    f"tensor {name!r} in {part!r} leaves its storage: shape {list(shape)}, stride "
+                    f"{list(stride)} and offset {offset} need {needs:,} bytes, storage {key!r} has "
                     f"{storage.nbytes:,}; no program writes this by accident",
                 )
-
-
-def extent(row: TensorRow) -> int:
-    """How many bytes of its storage a row needs, counted from the storage's beginning."""
-    if 0 in row.shape:
-        return 0
-    last = row.offset
-    for size, step in zip(row.shape, row.stride, strict=True):
-        last += (size - 1) * step
-    return (last + 1) * ITEM_BYTES.get(row.dtype, 0)
 
 
 def ties_of(rows: Mapping[str, TensorRow]) -> list[list[str]]:
@@ -214,17 +195,6 @@ def ties_of(rows: Mapping[str, TensorRow]) -> list[list[str]]:
         if row.storage is not None and 0 not in row.shape:
             groups.setdefault(row, []).append(name)
     return [names for names in groups.values() if len(names) > 1]
-
-
-@lru_cache(maxsize=4096)  # a model has few shapes
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The stride of a tensor whose elements lie in reading order, as torch counts it."""
-    stride: list[int] = []
-    step = 1
-    for size in reversed(shape):
-        stride.append(step)
-        step *= size or 1
-    return tuple(stride[::-1])
 
 
 def newer(where: str, format: str) -> str:
@@ -262,14 +232,14 @@ class _Wrong:
 
     def unless_count(self, value: object, part: str) -> int:
         # Exactly int: True is an int to Python and not to us.
-        if type(value) is not int or not 0 <= value <= _LARGEST:
+        if type(value) is not int or not 0 <= value <= LARGEST:
             raise self.error(part, "a whole number of 0 or more")
         return value
 
     def unless_counts(self, value: object, part: str) -> tuple[int, ...]:
         numbers = self.unless_list(value, part)
         for number in numbers:
-            if type(number) is not int or not 0 <= number <= _LARGEST:
+            if type(number) is not int or not 0 <= number <= LARGEST:
                 raise self.error(part, "whole numbers of 0 or more")
         return tuple(numbers)
 
@@ -283,6 +253,22 @@ def _packed(row: TensorRow) -> list[Any]:
     # A stride of null means reading order: most tensors, and a dozen bytes each.
     stride = None if row.stride == contiguous(row.shape) else row.stride
     return [row.kind, row.storage, row.dtype, row.shape, stride, row.offset]
+
+
+def _rows(values: Mapping[str, Any], wrong: _Wrong) -> dict[str, TensorRow]:
+    """The checked rows of a part: column by column, which is quick, else one by one, which names the one at fault."""
+    rows = tensors_by_columns(list(values.values()))
+    if rows is not None:
+        return dict(zip(values, rows, strict=True))
+    return {name: _unpacked(row, name, wrong) for name, row in values.items()}
+
+
+def _storage_rows(values: Mapping[str, Any], wrong: _Wrong) -> dict[str, StorageRow]:
+    """The checked storages, in either way."""
+    rows = storages_by_columns(list(values.values()))
+    if rows is not None:
+        return dict(zip(values, rows, strict=True))
+    return {key: _storage_row(row, key, wrong) for key, row in values.items()}
 
 
 def _unpacked(value: object, name: str, wrong: _Wrong) -> TensorRow:

@@ -33,7 +33,7 @@ def export(archive: Archive, target: Path, form: str, *, replace: bool = False) 
     """
     if form not in FORMS:
         raise ValueError(f"form is one of {', '.join(FORMS)}, got {form!r}")
-    values = TorchAdapter().read(archive, trusted=False, weights=True)
+    values = TorchAdapter().read(archive, trusted=False, weights=True, verify="full")
     notes = []
     if archive.kind == FORMAT and (odd := archive.index.extra.get("state_odd")):
         notes.append(f"left out, for it is no plain value: {', '.join(map(str, odd))}")

@@ -1,113 +1,175 @@
 """Tensors out of a checkpoint file, straight from its index; nothing is unpickled for strided tensors.
 
-A storage's bytes are checked against their hash while they are read; torch.load never checks anything.
+A tensor is made when it is asked for, of bytes that are mapped, or read, then. With `hashed` they are compared with
+their hash first; torch.load never checks anything.
 """
 
 from __future__ import annotations
 
-import ctypes
+import copy
 import io
 import pickle
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Set
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
 
+from hypertuner.checkpoint.format import collecting
 from hypertuner.checkpoint.format.archive import Archive
+from hypertuner.checkpoint.format.table import Index, StorageRow
 from hypertuner.errors import CheckpointError, CorruptFileError, UnsafeFileError
+from hypertuner.frameworks import mounts
 from hypertuner.frameworks.torch.state import set_versions
-
-_CHUNK = 16 << 20
+from hypertuner.frameworks.torch.storages import Storages, bytes_of, open_storages
 
 
 class Tensors:
-    """The tensors of one open file, each storage read once and shared by all that view it."""
+    """The tensors of one open file, each storage made once and shared by all that view it."""
 
-    def __init__(self, archive: Archive, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        device: torch.device | str | None = None,
+        *,
+        hashed: bool = False,
+        pin_memory: bool = False,
+    ) -> None:
         self._archive = archive
         self._device = torch.device(device) if device is not None else torch.device("cpu")
+        self._hashed = hashed
+        self._pin_memory = pin_memory
+        self._is_plain = self._device.type == "cpu" and not hashed
         self._storages: dict[str, torch.UntypedStorage] = {}
+        self._dtypes: dict[str, torch.dtype] = {}
         self._document: dict[str, Any] | None = None
         if sys.byteorder != "little":
             raise CheckpointError("hypertuner reads files on little-endian machines only; this one is big-endian.")
 
-    def part(self, part: str) -> OrderedDict[str, Any]:
-        """All entries of a part ('state_dict', 'module_tensors') by name, in the file's order."""
-        rows = self._archive.index.tensors.get(part, {})
-        if part == "state_dict" and self._needs_torch():
-            values = OrderedDict(self.document().get(part, {}))
+    def looks(self, part: str) -> Mapping[str, Any]:
+        """What is in a part ('state_dict', 'module_tensors') by name, in the file's order, its bytes unread.
+
+        A row of the index for each tensor; where torch must read the part, what it read.
+        """
+        if part == "state_dict" and self._needs_torch:
+            found: Mapping[str, Any] = self.document().get(part, {})
+            return found
+        return self._index.tensors.get(part, {})
+
+    def part(self, part: str, names: Iterable[str] | None = None) -> OrderedDict[str, Any]:
+        """The entries of a part by name, in the file's order, or those of these names."""
+        if part == "state_dict" and self._needs_torch:
+            whole = self.document().get(part, {})
+            values = OrderedDict((name, whole[name]) for name in (whole if names is None else names))
         else:
-            values = OrderedDict((name, self.tensor(part, name)) for name in rows)
-        versions = self._archive.index.extra.get("state_versions")
+            wanted = list(self._index.tensors.get(part, {}) if names is None else names)
+            self.fetch(part, wanted)
+            values = self._many(part, wanted)
+        versions = self._index.extra.get("state_versions")
         if part == "state_dict" and isinstance(versions, dict):
             set_versions(values, versions)
         return values
 
+    def fetch(self, part: str, names: Iterable[str] | None = None) -> None:
+        """Have the bytes of these ready, all of them at once where that is quicker."""
+        index = self._index
+        rows = index.tensors.get(part, {})
+        keys = (rows[name].storage for name in (rows if names is None else names))
+        # Asked for below whatever is there already: a map has nothing to do.
+        self._source.fetch(index.storages[key] for key in keys if key is not None and key not in self._storages)
+
     @property
     def has_opaque(self) -> bool:
         """Whether the file holds values that safe defaults refuse."""
-        return bool(self._archive.index.extra.get("state_odd"))
+        return bool(self._index.extra.get("state_odd"))
 
+    @cached_property
     def _needs_torch(self) -> bool:
         """Whether some entry is no strided tensor: then torch reads all, with its safe defaults."""
-        index = self._archive.index
+        index = self._index
         rows = index.tensors.get("state_dict", {})
-        return bool(index.extra.get("state_values")) or any(row.kind != "strided" for row in rows.values())
+        return bool(index.extra.get("state_values")) or not set(map(itemgetter(0), rows.values())) <= {"strided"}
 
     def tensor(self, part: str, name: str) -> torch.Tensor:
         """One tensor. KeyError when the file has none of that name."""
-        row = self._archive.index.tensors[part][name]
-        if row.kind != "strided" or row.storage is None:
+        index = self._index
+        kind, key, type_name, shape, stride, offset = index.tensors[part][name]
+        if kind != "strided" or key is None:
             value = self.document()[part][name]
             assert isinstance(value, torch.Tensor)
             return value
-        dtype = getattr(torch, row.dtype, None)
+        dtype = self._dtypes.get(type_name) or self._dtype(type_name, name)
+        storage = self._storages.get(key)
+        if storage is None:
+            row = index.storages[key]
+            flat = self._source.flat(row, dtype)
+            if self._hashed:
+                self._check(key, row, flat)
+            storage = (flat if self._device.type == "cpu" else flat.to(self._device)).untyped_storage()
+            self._storages[key] = storage
+        return torch.empty(0, dtype=dtype, device=self._device).set_(storage, offset, shape, stride)
+
+    @collecting.paused()
+    def _many(self, part: str, names: list[str]) -> OrderedDict[str, Any]:
+        """Many tensors: those alone in their storages, as most are, with as little as can be done for each."""
+        rows, storages, dtypes = self._index.tensors.get(part, {}), self._index.storages, self._dtypes
+        view_of = self._source.view
+        made: OrderedDict[str, Any] = OrderedDict()  # not `OrderedDict[…]()`: that leaves its type in the dict
+        shared = self._shared if self._is_plain else storages.keys()
+        for name in names:
+            kind, key, type_name, shape, stride, offset = rows[name]
+            if kind == "strided" and key is not None and key not in shared:
+                dtype = dtypes.get(type_name) or self._dtype(type_name, name)
+                tensor = view_of(storages[key], dtype, shape, stride, offset)
+                if tensor is not None:
+                    made[name] = tensor
+                    continue
+            made[name] = self.tensor(part, name)
+        return made
+
+    @cached_property
+    def _shared(self) -> Set[str | None]:
+        """The storages that several tensors view: kept, so that all of them get the same."""
+        keys = [row[1] for rows in self._index.tensors.values() for row in rows.values()]
+        return {key for key, count in Counter(keys).items() if count > 1} if len(set(keys)) < len(keys) else set()
+
+    def _dtype(self, type_name: str, name: str) -> torch.dtype:
+        dtype = getattr(torch, type_name, None)
         if not isinstance(dtype, torch.dtype):
             raise CheckpointError(
-                f"{self._archive.path}: {name!r} has dtype {row.dtype}, which torch {torch.__version__} does not know."
+                f"{self._archive.path}: {name!r} has dtype {type_name}, which torch {torch.__version__} does not know."
             )
-        empty = torch.empty(0, dtype=dtype, device=self._device)
-        return empty.set_(self._storage(row.storage), row.offset, row.shape, row.stride)
+        self._dtypes[type_name] = dtype
+        return dtype
 
-    def _storage(self, key: str) -> torch.UntypedStorage:
-        if key not in self._storages:
-            self._storages[key] = self._read(key)
-        return self._storages[key]
+    @cached_property
+    def _index(self) -> Index:
+        return self._archive.index
 
-    def _read(self, key: str) -> torch.UntypedStorage:
-        row = self._archive.index.storages[key]
-        storage = torch.UntypedStorage(row.nbytes)  # type: ignore[no-untyped-call]  # untyped in torch
-        if row.nbytes:
-            view = memoryview((ctypes.c_char * row.nbytes).from_address(storage.data_ptr())).cast("B")
-            digest = xxhash.xxh3_128()
-            self._archive.file.seek(row.offset)
-            done = 0
-            while done < row.nbytes:
-                got = self._archive.file.readinto(view[done : done + _CHUNK])
-                if not got:
-                    raise CorruptFileError(f"{self._archive.path} ends inside its weights.", path=self._archive.path)
-                digest.update(view[done : done + got])
-                done += got
-            if row.xxh3 and digest.hexdigest() != row.xxh3:
-                names = [
-                    name
-                    for rows in self._archive.index.tensors.values()
-                    for name, tensor in rows.items()
-                    if tensor.storage == key
-                ]
-                raise CorruptFileError(
-                    f"{self._archive.path} is damaged: the bytes of {', '.join(names[:3]) or 'a tensor'} are not those "
-                    "that were saved.\n  Load another checkpoint of the run (`hypertuner show RUN` lists them).",
-                    path=self._archive.path,
-                )
-        return storage if self._device.type == "cpu" else storage.to(device=self._device)
+    @cached_property
+    def _source(self) -> Storages:
+        return open_storages(self._archive.file, self._archive.path, pin_memory=self._pin_memory)
+
+    def _check(self, key: str, row: StorageRow, flat: torch.Tensor) -> None:
+        if row.xxh3 and xxhash.xxh3_128_hexdigest(bytes_of(flat)) != row.xxh3:
+            parts = self._index.tensors.values()
+            names = [name for rows in parts for name, tensor in rows.items() if tensor.storage == key]
+            raise CorruptFileError(
+                f"{self._archive.path} is damaged: the bytes of {', '.join(names[:3]) or 'a tensor'} are not those "
+                "that were saved.\n  Load another checkpoint of the run (`hypertuner show RUN` lists them).",
+                path=self._archive.path,
+            )
 
     def document(self) -> dict[str, Any]:
         """The whole dict that torch.load gives, read with its safe defaults."""
         if self._document is None:
+            if self._hashed:  # torch reads what it likes: all of it is checked
+                self._archive.check_whole()
             loaded = load_safely(self._archive, self._device)
             if not isinstance(loaded, dict):
                 raise CorruptFileError(f"{self._archive.path} holds no dict.", path=self._archive.path)
@@ -137,7 +199,10 @@ def load_safely(archive: Archive, device: torch.device | str | None = None) -> A
     if archive.kind == "safetensors":
         return Tensors(archive, device).part("state_dict")
     archive.file.seek(0)
+    name = _name_to_map(archive)
     try:
+        if name is not None:
+            return torch.load(name, map_location=device or "cpu", weights_only=True, mmap=True)
         return torch.load(archive.file, map_location=device or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise refusal(archive.path, archive.globals) from error
@@ -145,6 +210,19 @@ def load_safely(archive: Archive, device: torch.device | str | None = None) -> A
         raise CorruptFileError(
             f"{archive.path} cannot be read as a torch file: {str(error).splitlines()[0]}", path=archive.path
         ) from error
+
+
+def _name_to_map(archive: Archive) -> str | None:
+    """A name by which torch can map the file that is open, whatever its own name means by now; None to read it."""
+    if archive.kind == "torch-legacy" or not mounts.is_mapped(archive.file.fileno(), archive.path):
+        return None
+    name = f"/proc/self/fd/{archive.file.fileno()}"
+    return name if Path(name).exists() else None
+
+
+def in_own_memory(archive: Archive, values: Any) -> Any:
+    """What `load_safely` gave, independent of the file: what is trained on is not read from a map at the first step."""
+    return values if _name_to_map(archive) is None else copy.deepcopy(values)
 
 
 def refusal(path: Path, names: tuple[str, ...]) -> UnsafeFileError:

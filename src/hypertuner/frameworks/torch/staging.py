@@ -12,6 +12,8 @@ kernels wait until the tensors are copied out; the script does not.
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Sequence
 
 import torch
 
@@ -119,9 +121,26 @@ class Staging:
 
     def __init__(self) -> None:
         self._free: list[Stage] = []
+        self._touching: threading.Thread | None = None
+
+    def prepare(self, sizes: Sequence[int]) -> None:
+        """Make and touch memory for storages of these sizes, in bytes, while the script goes on."""
+
+        def touch() -> None:
+            stage = Stage(self)
+            for nbytes in sizes:
+                storage = stage._take(nbytes, pinned=False)
+                ctypes.memset(storage.data_ptr(), 0, nbytes)
+            stage.release()
+
+        self._touching = threading.Thread(target=touch, name="hypertuner-memory", daemon=True)
+        self._touching.start()
 
     def stage(self) -> Stage:
         """A stage to copy into."""
+        if self._touching is not None:
+            self._touching.join()
+            self._touching = None
         return self._free.pop() if self._free else Stage(self)
 
     def put_back(self, stage: Stage) -> None:
