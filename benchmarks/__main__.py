@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import (
+    background,
     file_size,
     import_time,
     kills,
@@ -36,7 +37,9 @@ from benchmarks import (
 from benchmarks.measurement import REPOSITORY, Measurement
 from benchmarks.options import Options
 
-BENCHMARKS = {one.NAME: one for one in (log_rate, kills, import_time, file_size, save_load, many_tensors, list_runs)}
+BENCHMARKS = {
+    one.NAME: one for one in (log_rate, kills, import_time, file_size, save_load, background, many_tensors, list_runs)
+}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -15,6 +15,7 @@ _PICTURES = {
     "kills": ("lost to kill -9",),
     "import": ("the package", "and the names that log"),
     "save": ("save 100 MB", "load 100 MB"),
+    "background": ("blocked, 500 MB", "durable, 500 MB", "20 steps after a save, 100 MB"),
     "lazy": ("index + tensors",),
 }
 """What is drawn: where a bar says more than its number."""
@@ -52,7 +53,34 @@ def draw(measurements: Sequence[Measurement], folder: Path) -> list[Path]:
         pictures.append(folder / f"{benchmark}.png")
         figure.savefig(pictures[-1], dpi=110, metadata={"Software": None})
         pyplot.close(figure)
-    return pictures
+    return [*pictures, *_growth(measurements, folder, pyplot)]
+
+
+def _growth(measurements: Sequence[Measurement], folder: Path, pyplot: Any) -> list[Path]:
+    """How long training waits, by the size of the model and by the number of its tensors."""
+    found = [one for one in measurements if one.measure.startswith("blocked") and one.value is not None]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
+    for ax, key, fixed, words in (
+        (axes[0], "megabytes", "tensors", "MB, in 100 tensors"),
+        (axes[1], "tensors", "megabytes", "tensors, 100 MB in all"),
+    ):
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for one in found:
+            if one.details[fixed] == 100:
+                lines.setdefault(one.subject, []).append((one.details[key], one.value or 0))
+        for subject, points in lines.items():
+            ours = subject.startswith(OURS)
+            ax.plot(*zip(*sorted(points), strict=True), marker="o", label=subject, linewidth=3 if ours else 1.5)
+        ax.set(xscale="log", yscale="log", xlabel=words, ylabel="seconds that training waits")
+        ax.grid(alpha=0.3)
+    if not any(ax.lines for ax in axes):
+        pyplot.close(figure)
+        return []
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(folder / "background-growth.png", dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+    return [folder / "background-growth.png"]
 
 
 def _bars(ax: Any, group: Sequence[Measurement], title: str) -> None:

@@ -21,7 +21,8 @@ def part(folder: Path) -> str:
     """What the page shows of the result in `folder`."""
     measurements, place = measurement.read(folder / LINES)
     pictures = "\n\n".join(
-        f"![{report.TITLES[path.stem]}](benchmarks/{path.name})" for path in sorted(folder.glob("*.png"))
+        f"![{report.TITLES[path.stem.partition('-')[0]]}](benchmarks/{path.name})"
+        for path in sorted(folder.glob("*.png"))
     )
     source = f"Source: `benchmarks/results/{folder.name}/{LINES}`."
     return f"{source} {report.markdown(measurements, place)}\n\n### Pictures\n\n{pictures}".rstrip()

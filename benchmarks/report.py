@@ -16,6 +16,7 @@ TITLES = {
     "import": "Import",
     "size": "File size",
     "save": "save() and load()",
+    "background": "Saving in the background",
     "lazy": "5,000 tensors",
     "runs": "Listing runs",
 }

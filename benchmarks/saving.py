@@ -114,6 +114,29 @@ class Safetensors(Save):
         save_file(model.state_dict(), path)
 
 
+class Dcp(Save):
+    """`torch.distributed.checkpoint.save` into a folder; it syncs its files."""
+
+    name = "dcp.save"
+
+    def save(self, model: nn.Module, path: Path, number: int) -> None:
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        save({"model": model.state_dict()}, checkpoint_id=str(path), no_dist=True)
+
+
+class Lightning(Save):
+    """What Lightning's `ModelCheckpoint` writes with; in the page cache when it returns."""
+
+    name = "Lightning"
+    needs = "lightning_fabric"
+
+    def save(self, model: nn.Module, path: Path, number: int) -> None:
+        from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+        TorchCheckpointIO().save_checkpoint({"state_dict": model.state_dict()}, path)
+
+
 class Mlflow(Save):
     """`mlflow.pytorch.log_model` into SQLite and a local folder, told its requirements, so that it infers none."""
 
@@ -163,6 +186,8 @@ SAVES: tuple[Save, ...] = (
     TorchCommitted(),
     RawBytes(),
     Safetensors(),
+    Dcp(),
+    Lightning(),
     Mlflow(),
     Wandb(),
 )

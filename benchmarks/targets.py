@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks import file_size, import_time, kills, list_runs, log_rate, many_tensors
+from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors
 from benchmarks.measurement import OURS, Measurement
 
 
@@ -61,6 +61,11 @@ TARGETS: tuple[Target, ...] = (
     Target("save", "save 1000 MB", "write + fsync", times=1.15),
     Target("save", "save 1000 MB", "torch.save + fsync", times=0.8),
     Target("save", "load 1000 MB", "build + torch.load", times=0.1),
+    *(
+        Target(background.NAME, background.blocked(size), peer, times=times)
+        for size in (100, 500, 1000)
+        for peer, times in (("bare memmove", 1.1), ("dcp.async_save", 0.6), ("torch.save", 0.25))
+    ),
     Target(many_tensors.NAME, many_tensors.BOTH, "safetensors load_file", times=0.5),
     Target(list_runs.NAME, list_runs.WARM, at_most=1.0),
 )
