@@ -253,10 +253,11 @@ class Saver:
         other = active.claims.setdefault("model", model)
         if not _is_same(other, model):
             raise CheckpointError(
-                f"This run has a Saver of {type(other).__name__} already, and a second one of "
-                f"{type(model).__name__} would take its place in model.pt.\n"
-                "  Save both as one model: hypertuner.Saver({'first': first, 'second': second}), "
-                "or give each a run of its own: `with hypertuner.new_run():`"
+                f"This run has a Saver of {type(other).__name__} already, and a second one, of another model "
+                f"({type(model).__name__}), would take its place in model.pt.\n"
+                "  Training anew (a cell that is run again, a loop): give each training a run of its own: "
+                "`with hypertuner.new_run():`\n"
+                "  One training of both: hypertuner.Saver({'first': first, 'second': second})"
             )
         assert self._adapter is not None
         self._model = model

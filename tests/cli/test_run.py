@@ -12,6 +12,8 @@ import pytest
 from tests.cli.conftest import environment
 
 from hypertuner.cli import given
+from hypertuner.queue.make import make_run
+from hypertuner.queue.start import run_in_foreground
 from hypertuner.store import RunState, Storage
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pseudo terminals and signals are POSIX")
@@ -194,7 +196,23 @@ def test_ctrl_c_before_the_script_called_hypertuner_stops_the_run_too(terminal, 
     assert only_run(storage).state() == RunState.stopped
 
 
-@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
+@posix
+def test_ctrl_c_in_the_moment_before_the_script_is_started_stops_it(tmp_path, storage, monkeypatch):
+    start_process = subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        patch.undo()  # only the script's own start, not what is asked of git afterwards
+        os.kill(os.getpid(), signal.SIGINT)
+        return start_process(*arguments, **options)
+
+    (tmp_path / "s.py").write_text(WAITS)
+    run = make_run(tmp_path / "s.py", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", interrupted)
+        assert run_in_foreground(run, tmp_path / "s.py") in (1, 130)  # 1 of a Python that had begun to start
+    assert run.state() == RunState.stopped
+
+
 @posix
 def test_a_script_that_ignores_ctrl_c_goes_on_until_it_is_pressed_again_and_again(terminal, tmp_path, storage):
     (tmp_path / "s.py").write_text(

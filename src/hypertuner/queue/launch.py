@@ -59,6 +59,12 @@ def kill(process: subprocess.Popen[Any]) -> None:
             continue
 
 
+def stopped_by(asked: Sequence[int]) -> str:
+    """The reason of a run that somebody stopped, by the signals that they sent."""
+    by = signal.Signals(asked[-1])
+    return "stopped by Ctrl-C" if by == signal.SIGINT else f"stopped by {by.name}"
+
+
 def verdict(said: records.Exit | None, code: int, asked: Sequence[int]) -> tuple[str, str] | None:
     """(state, reason) of a run of several processes that did not end well; None where rank 0 said it right.
 
@@ -67,8 +73,7 @@ def verdict(said: records.Exit | None, code: int, asked: Sequence[int]) -> tuple
     if code == 0:
         return None
     if asked:
-        by = signal.Signals(asked[-1])
-        reason = "stopped by Ctrl-C" if by == signal.SIGINT else f"stopped by {by.name}"
+        reason = stopped_by(asked)
         return None if said is not None and said.state == "stopped" and said.reason == reason else ("stopped", reason)
     if said is not None and said.state == "failed":
         return None

@@ -68,16 +68,19 @@ def run_in_foreground(
     # In the terminal's own group the script may read from it (pdb), and Ctrl-C reaches it without us. Without a
     # terminal it gets a group of its own, so that a signal sent to our group reaches it once: from us.
     shares_terminal = _owns_terminal()
-    with _conclusion(run, count) as ended:
+    signals = _Signals(shares_terminal)
+    with _conclusion(run, count) as ended, signals.passed_on():
         process = subprocess.Popen(
             command(run, script, arguments, count),
             env=environment(run, resume),
             cwd=folder,
             start_new_session=not shares_terminal,
         )
-        with process, _signals_passed_on(process, shares_terminal) as asked:
+        with process:
+            signals.started(process)
             code = process.wait()
-            ended += [code, *asked]
+            ended += [code, *signals.asked]
+    asked = signals.asked
     if code != 0 and asked and count:
         return 128 + asked[-1]  # torchrun makes a 1 of it
     return _exit_code(code)
@@ -138,40 +141,60 @@ def _owns_terminal() -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _signals_passed_on(process: subprocess.Popen[Any], shares_terminal: bool) -> Iterator[list[int]]:
-    """Wait through Ctrl-C; hand other signals to the script. A signal that was ignored (nohup) stays ignored.
+class _Signals:
+    """What somebody sends in order to stop the script, handed on to it: Ctrl-C is waited through.
 
-    Gives the signals that came, in order.
+    It listens before the script is started: a Ctrl-C between the two is the script's as well.
     """
-    pressed: list[float] = []
-    asked: list[int] = []
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+    def __init__(self, shares_terminal: bool) -> None:
+        self.asked: list[int] = []
+        """The signals that came, in order."""
+        self._shares_terminal = shares_terminal
+        self._process: subprocess.Popen[Any] | None = None
+        self._pressed: list[float] = []
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        pressed.append(time.monotonic())
+    @contextlib.contextmanager
+    def passed_on(self) -> Iterator[None]:
+        """Take the signals while the block runs. One that was ignored (nohup) stays ignored."""
+        numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+        before = {
+            number: signal.signal(number, self._take)
+            for number in numbers
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
+        try:
+            yield
+        finally:
+            for number, previous in before.items():
+                signal.signal(number, previous)
+
+    def started(self, process: subprocess.Popen[Any]) -> None:
+        """From here on `process` gets them, those that came already first: as it began, it may have missed them."""
+        self._process = process
+        for number in list(self.asked):
+            self._send(process, number)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.asked.append(number)
+        if number == signal.SIGINT:
+            self._pressed.append(time.monotonic())
+        if self._process is None:
+            return
+        pressed = self._pressed
         insists = len(pressed) >= _INSISTS_AFTER and pressed[-1] - pressed[-_INSISTS_AFTER] < _INSISTS_WITHIN_S
-        with contextlib.suppress(ProcessLookupError):
-            if insists:
-                launch.kill(process)
-            elif not shares_terminal:
-                os.killpg(process.pid, number)  # as the terminal does: its workers too
+        if number == signal.SIGINT and insists:
+            with contextlib.suppress(ProcessLookupError):
+                launch.kill(self._process)
+        elif number != signal.SIGINT or not self._shares_terminal:  # the terminal sends Ctrl-C to its whole group
+            self._send(self._process, number)
 
-    wanted: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: interrupt, signal.SIGTERM: forward}
-    if hasattr(signal, "SIGHUP"):
-        wanted[signal.SIGHUP] = forward
-    wanted = {number: handler for number, handler in wanted.items() if signal.getsignal(number) != signal.SIG_IGN}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-    try:
-        yield asked
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+    def _send(self, process: subprocess.Popen[Any], number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if number == signal.SIGINT and not self._shares_terminal:
+                os.killpg(process.pid, number)  # as a terminal does: its workers too
+            else:
+                process.send_signal(number)
 
 
 @contextlib.contextmanager
@@ -199,6 +222,8 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
     # that is taken down after it, into the code: only who waits for the process sees that.
     is_wrong = said is not None and said.state == "finished" and code != 0
     better = launch.verdict(said, code, asked) if processes else None
+    if not processes and said is None and asked and code > 0:
+        better = "stopped", launch.stopped_by(asked)  # Python that was stopped as it started ends with 1
     is_wrong = is_wrong or (said is not None and better is not None)
     if said is not None and not is_wrong:
         return

@@ -205,8 +205,8 @@ class ActiveRun:
                 raise ConfigError(
                     f"This run has its Args already, and the second one differs in {', '.join(changed[:8])}.\n"
                     f"  First: {self._args!r}\n  Second: {args!r}\n"
-                    "  One run has one config. For several runs in one process (a loop, Hydra's multirun), each in a "
-                    "block of its own:\n  `with hypertuner.new_run(**config) as args: ...`",
+                    "  One run has one config. Several runs in one process (a loop, a cell that is run again, Hydra's "
+                    "multirun),\n  each in a block of its own: `with hypertuner.new_run(**config) as args: ...`",
                     key=changed[0] if changed else None,
                 )
             if self._args is None:
