@@ -11,6 +11,7 @@ The result lies in benchmarks/results/<date>-<machine>/ (of a part: .deps/bench-
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shutil
 import sys
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         with (target / publish.LINES).open("wb") as lines:
             for name in chosen:
                 begun = time.perf_counter()
+                place = dataclasses.replace(place, load=round(os.getloadavg()[0], 2))
                 console.print(f"measuring {report.TITLES[name]} …", highlight=False)
                 for one in BENCHMARKS[name].measure(options, Path(temporary) / name):
                     measurements.append(one)
@@ -75,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
                 shutil.rmtree(Path(temporary) / name, ignore_errors=True)
                 console.print(f"  {time.perf_counter() - begun:.0f} s; load {os.getloadavg()[0]:.1f}", highlight=False)
     plots.draw(measurements, target)
-    report.show(measurements, place, console)
+    report.show(*measurement.read(target / publish.LINES), console)
     console.print(f"Written to {os.path.relpath(target)}", highlight=False, soft_wrap=True)
     if given.publish:
         publish.publish(target)

@@ -60,7 +60,8 @@ def missing(benchmark: str, measure: str, subject: str, unit: str, why: str = NO
 
 @dataclass(frozen=True)
 class Place:
-    """Where and with what was measured; `load` is what the machine's other work left: 0 is nothing, 1 a core."""
+    """Where and with what was measured; `load` is the load average when the benchmark began: 0 is an idle
+    machine, 1 a busy core; a benchmark's own work counts in the next one's."""
 
     machine: str
     cores: int
@@ -97,7 +98,7 @@ def line(measurement: Measurement, place: Place) -> bytes:
 
 
 def read(path: Path) -> tuple[list[Measurement], Place]:
-    """The measurements of a file that `line` wrote, and where the first of them was made."""
+    """The measurements of a file that `line` wrote, and where they were made, with the load before the first."""
     measurements, places = [], []
     for text in path.read_bytes().splitlines():
         values = orjson.loads(text)

@@ -111,7 +111,7 @@ def about(place: Place) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in place.versions.items())
     return (
         f"{place.date}, {place.machine}, {place.memory_gb} GB, {place.file_system}, {place.platform}, "
-        f"Python {place.python}, commit {place.commit}, load of other work {place.load}. {versions}."
+        f"Python {place.python}, commit {place.commit}, load average {place.load} before it began. {versions}."
     )
 
 
