@@ -107,6 +107,7 @@ class Terminal:
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests in the background of a shell ignore it; people do not
             os.execve(sys.executable, [sys.executable, "-m", "hypertuner", *words], environment(env))
 
     def type(self, text: str) -> None:

@@ -21,7 +21,7 @@ WAITS = """
 import hypertuner, time
 hypertuner.Args(lr=0.1)
 hypertuner.Logger().log({"loss": 1.0}, 0)
-print("ready", flush=True)
+print("READY", flush=True)
 time.sleep(60)
 """
 
@@ -177,7 +177,7 @@ def test_a_run_whose_parent_was_never_loaded_fails_although_the_script_ended_wel
 def test_ctrl_c_stops_the_run(terminal, tmp_path, storage):
     (tmp_path / "s.py").write_text(WAITS)
     shell = terminal("run", "s.py")
-    shell.read_until("ready")
+    shell.read_until("READY")  # no part of a run's name
     shell.type("\x03")
     assert shell.wait() == 130
     run = only_run(storage)
@@ -188,9 +188,9 @@ def test_ctrl_c_stops_the_run(terminal, tmp_path, storage):
 
 @posix
 def test_ctrl_c_before_the_script_called_hypertuner_stops_the_run_too(terminal, tmp_path, storage):
-    (tmp_path / "s.py").write_text("import time; print('ready', flush=True); time.sleep(60)")
+    (tmp_path / "s.py").write_text("import time; print('READY', flush=True); time.sleep(60)")
     shell = terminal("run", "s.py")
-    shell.read_until("ready")
+    shell.read_until("READY")
     shell.type("\x03")
     assert shell.wait() == 130
     assert only_run(storage).state() == RunState.stopped
@@ -217,10 +217,10 @@ def test_ctrl_c_in_the_moment_before_the_script_is_started_stops_it(tmp_path, st
 def test_a_script_that_ignores_ctrl_c_goes_on_until_it_is_pressed_again_and_again(terminal, tmp_path, storage):
     (tmp_path / "s.py").write_text(
         "import signal, time; signal.signal(signal.SIGINT, lambda *_: print('caught', flush=True))\n"
-        "print('ready', flush=True)\nend = time.monotonic() + 60\nwhile time.monotonic() < end: time.sleep(0.1)"
+        "print('READY', flush=True)\nend = time.monotonic() + 60\nwhile time.monotonic() < end: time.sleep(0.1)"
     )
     shell = terminal("run", "s.py")
-    shell.read_until("ready")
+    shell.read_until("READY")
     shell.type("\x03")
     shell.read_until("caught")
     assert shell.wait(pressing="\x03") == 137
@@ -251,7 +251,7 @@ def test_a_signal_sent_to_the_command_alone_reaches_the_script(tmp_path, storage
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     with process:
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == b"READY\n"
         process.send_signal(number)
         assert process.wait(30) == 128 + number
     assert only_run(storage).state() == RunState.stopped

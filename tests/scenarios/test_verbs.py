@@ -183,7 +183,7 @@ def test_a_run_that_runs_is_not_resumed(run_script, cli, storage, tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "HYPERTUNER_RUN": "busy"},
     )
     with process:
-        while "ready" not in process.stdout.readline():
+        while process.stdout.readline() != "ready\n":
             pass
         for words in (
             ("resume", "busy"),
