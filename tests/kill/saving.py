@@ -301,8 +301,10 @@ def nothing_is_lost(storage: Path, kind: Kind, told: Told) -> None:
 
 
 def the_next_attempt_goes_on(storage: Path, kind: Kind) -> None:
-    """A script that is started again goes on from the newest checkpoint, where that has all it needs, and saves; nothing
-    is left to clean."""
+    """A script that is started again goes on from the newest checkpoint, where that has all it needs, and saves.
+
+    Nothing is left to clean.
+    """
 
     def work(say: Callable[[str], None]) -> None:
         try:
