@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -298,21 +299,33 @@ def plant(fault: Fault, source: Path) -> None:
 
 def found_by(fault: Fault, folder: Path) -> str | None:
     """The test that fails with the fault, in a copy of the repository in `folder`; None: none does."""
+    copy(folder)
+    plant(fault, folder / "src" / "hypertuner")
+    return failing(fault.tests, folder)
+
+
+def copy(folder: Path) -> None:
+    """Make a copy of source and tests, which other users can read, as a test asks one to."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     for name in ("src", "tests", "pyproject.toml"):
         origin = REPOSITORY / name
         if origin.is_dir():
             shutil.copytree(origin, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(origin, folder / name)
-    plant(fault, folder / "src" / "hypertuner")
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault.tests]
+
+
+def failing(tests: Iterable[str], folder: Path) -> str | None:
+    """The first of the tests that fails in the copy, or None."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     if done.returncode == 0:
         return None
     if not failed:
-        raise RuntimeError(f"{fault.name!r}: the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise RuntimeError(f"the tests did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return failed[0].split(" - ")[0].partition(" ")[2]
 
 
@@ -324,6 +337,12 @@ def main() -> int:
     given = parser.parse_args()
     chosen = [fault for fault in FAULTS if given.only in fault.name]
     survived = 0
+    if not given.list:
+        with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+            copy(Path(folder))
+            if (test := failing(sorted({test for fault in chosen for test in fault.tests}), Path(folder))) is not None:
+                print(f"Without any fault, {test} fails: nothing can be said")
+                return 1
     for fault in chosen:
         if given.list:
             print(f"{fault.file}: {fault.name}")
