@@ -13,7 +13,7 @@ DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
 
-.PHONY: help setup demo check lint types floors test bench docs clean
+.PHONY: help setup demo check lint types floors test bench faults docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
 	@echo "make test     make check, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
 	@echo "make bench    measure hypertuner against its peers (make bench ARGS='--only log --quick' for a part)"
+	@echo "make faults   plant faults into the code that saves, one by one, and show that the tests find each"
 	@echo "make docs     build the documentation into site/; every warning is an error"
 	@echo "make clean    remove $(VENV), caches and built files; never your storage"
 
@@ -57,6 +58,10 @@ $(TIMM): constraints.txt
 # In the peers' environment, with hypertuner as it is in src/.
 bench: $(PEERS_READY)
 	@PYTHONPATH=src $(PEERS)/bin/python -m benchmarks $(ARGS)
+
+# Minutes, not part of the tests: a few of the faults are planted there, too.
+faults: $(READY)
+	@$(BIN)/python scripts/planted_faults.py $(ARGS)
 
 docs: $(READY)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

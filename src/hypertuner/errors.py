@@ -21,9 +21,29 @@ an attribute. Misuse by the developer (a wrong type in a call) is a plain TypeEr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+
+NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "a file-size limit was reached",
+}
+_REFUSED = {
+    errno.EACCES: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
+    errno.EPERM: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
+    errno.EROFS: ("it lies on a read-only disk", "Name another storage (HYPERTUNER_STORAGE)."),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Move that file, or name another storage."),
+    errno.ENOENT: ("its folder is gone", "Was it moved or deleted while the script ran?"),
+    errno.ESTALE: ("its network file system lost it (stale file handle)", "Is it still mounted? Then save again."),
+    errno.EIO: ("the disk reports an error", "Look after the disk, or name another storage (HYPERTUNER_STORAGE)."),
+    errno.EMFILE: ("this process has too many files open", "Allow more (`ulimit -n 4096`), or open fewer."),
+    errno.ENFILE: ("this machine has too many files open", "End what holds them, then save again."),
+    errno.ENAMETOOLONG: ("its path is too long", "Name a storage with a shorter path (HYPERTUNER_STORAGE)."),
+}
 
 
 class HypertunerError(Exception):
@@ -121,3 +141,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with up to three names of `known` that resemble `word`, or ''."""
     close = get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+@contextmanager
+def refusal_named(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses about writing `path` into a StorageError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError):
+            raise
+        if error.errno in NO_ROOM:
+            raise StorageFullError(
+                f"Cannot write {path}: {NO_ROOM[error.errno]}.\n"
+                "  Nothing that was saved before is touched. Free some room, then save again.",
+                path=path,
+            ) from error
+        if error.errno in _REFUSED:
+            why, advice = _REFUSED[error.errno]
+            raise StorageError(f"Cannot write {path}: {why}.\n  {advice}", path=path) from error
+        raise

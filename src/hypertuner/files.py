@@ -25,26 +25,13 @@ import shutil
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.errors import StorageError, StorageFullError
+from hypertuner.errors import NO_ROOM, refusal_named
 
-_FULL = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "your quota is used up",
-    errno.EFBIG: "a file-size limit was reached",
-}
-_REFUSED = {
-    errno.EACCES: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
-    errno.EPERM: ("permission denied", "Make the folder yours, or name another storage (HYPERTUNER_STORAGE)."),
-    errno.EROFS: ("it lies on a read-only disk", "Name another storage (HYPERTUNER_STORAGE)."),
-    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Move that file, or name another storage."),
-    errno.ENOENT: ("its folder is gone", "Was it moved or deleted while the script ran?"),
-    errno.ENAMETOOLONG: ("its path is too long", "Name a storage with a shorter path (HYPERTUNER_STORAGE)."),
-}
 # What file systems without hard links answer (FAT, some FUSE and network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _DRAFT = ".draft-"
@@ -70,26 +57,6 @@ def _do(name: str, path: str | Path) -> None:
     _count += 1
     if fault_plan is not None:
         fault_plan(Operation(_count, name, str(path)))
-
-
-@contextlib.contextmanager
-def refusal_named(path: Path) -> Iterator[None]:
-    """Turn the operating system's 'no room' and 'you may not' about writing `path` into a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
-        if error.errno in _FULL:
-            raise StorageFullError(
-                f"Cannot write {path}: {_FULL[error.errno]}.\n"
-                "  Nothing that was saved before is touched. Free some room, then save again.",
-                path=path,
-            ) from error
-        if error.errno in _REFUSED:
-            why, advice = _REFUSED[error.errno]
-            raise StorageError(f"Cannot write {path}: {why}.\n  {advice}", path=path) from error
-        raise
 
 
 class NewFile(io.FileIO):
@@ -137,7 +104,9 @@ def _linux(name: str, descriptor: int, *arguments: int) -> None:
     import ctypes
 
     call = getattr(ctypes.CDLL(None, use_errno=True), name, None)  # musl has fewer
-    if call is not None and call(descriptor, *map(ctypes.c_int64, arguments)) and (code := ctypes.get_errno()) in _FULL:
+    if call is None or not call(descriptor, *map(ctypes.c_int64, arguments)):
+        return
+    if (code := ctypes.get_errno()) in NO_ROOM:
         raise OSError(code, os.strerror(code))
 
 
@@ -152,6 +121,7 @@ class Draft:
         self.target = target
         self._mode = mode
         self._path = _draft_path(target)
+        self._inode = 0
 
     def __enter__(self) -> Draft:
         with refusal_named(self.target):
@@ -162,7 +132,8 @@ class Draft:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # a file that is given up may say what it likes
+            self.file.close()
         with contextlib.suppress(OSError):
             _do("unlink", self._path)
             self._path.unlink(missing_ok=True)
@@ -173,10 +144,13 @@ class Draft:
     def _finish(self) -> None:
         if self.file.failure is not None:
             raise self.file.failure
+        _do("chmod", self._path)
+        os.chmod(self._path, self._mode & ~_UMASK)
         _do("fsync", self._path)
         os.fsync(self.file.fileno())
-        # After the content: a reader never finds the final name with the wrong mode.
-        os.chmod(self._path, self._mode & ~_UMASK)
+        self._inode = os.fstat(self.file.fileno()).st_ino
+        # A network file system may have kept its "no" until now.
+        _do("close", self._path)
         self.file.close()
 
     def commit_new(self) -> None:
@@ -187,12 +161,14 @@ class Draft:
             try:
                 os.link(self._path, self.target)
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno in _NO_LINKS:
+                    # The check and the rename are two steps, the best this file system can do.
+                    if self.target.exists():
+                        raise FileExistsError(errno.EEXIST, "exists", str(self.target)) from None
+                    _do("rename", self.target)
+                    os.rename(self._path, self.target)
+                elif not self._is_in_place():
                     raise
-                # No hard links here: the check and the rename are two steps, the best this file system can do.
-                if self.target.exists():
-                    raise FileExistsError(errno.EEXIST, "exists", str(self.target)) from None
-                os.rename(self._path, self.target)
             sync_folder(self.target.parent)
 
     def commit_replace(self) -> None:
@@ -200,18 +176,25 @@ class Draft:
         with refusal_named(self.target):
             self._finish()
             _do("rename", self.target)
-            os.replace(self._path, self.target)
+            try:
+                os.replace(self._path, self.target)
+            except OSError:
+                if not self._is_in_place():
+                    raise
             sync_folder(self.target.parent)
 
-
-def _read_umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+    def _is_in_place(self) -> bool:
+        """Whether the target is this very file. NFS asks again when an answer was lost, and then reports an error
+        for what the first question had done."""
+        try:
+            return bool(self._inode) and os.stat(self.target).st_ino == self._inode
+        except OSError:
+            return False
 
 
 # Read once: the only way to read it is to set it, and threads share it.
-_UMASK = _read_umask()
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
 
 
 def put_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -247,7 +230,8 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.replace(temporary, target)
         finally:
             # rename() of two links to one file does nothing at all, and leaves both names.
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
+                _do("unlink", temporary)
                 temporary.unlink()
         sync_folder(target.parent)
 
@@ -263,6 +247,7 @@ class Appender:
                 path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666 & ~_UMASK
             )
         self.size = os.fstat(self._descriptor).st_size
+        self._is_named = self.size > 0
         # A writer that was killed in the middle of a record left half a line: end it, readers skip it.
         self._is_torn = bool(self.size) and os.pread(self._descriptor, 1, self.size - 1) != b"\n"
 
@@ -271,14 +256,18 @@ class Appender:
         if self._is_torn:
             record = b"\n" + record
         try:
-            if fault_plan is not None:
-                _do("append", self.path)
-            written = os.write(self._descriptor, record)
-            self.size += written
-            # Half a line is on the disk: the next record must not continue it.
-            self._is_torn = written < len(record)
-            if self._is_torn:
-                raise OSError(errno.ENOSPC, "the disk is full", str(self.path))
+            while True:
+                if fault_plan is not None:
+                    _do("append", self.path)
+                written = os.write(self._descriptor, record)
+                self.size += written
+                if written == len(record):
+                    self._is_torn = False
+                    return
+                # Half a line is on the disk. Why, the system says when it is asked for the rest; if it takes none, the
+                # next record must not continue this one.
+                self._is_torn = self._is_torn or written > 0
+                record = record[written:]
         except OSError as error:
             with refusal_named(self.path):  # entered only now: a `with` costs more than the write
                 raise error
@@ -287,6 +276,9 @@ class Appender:
         """Return when all that was appended survives a power cut."""
         _do("fsync", self.path)
         os.fsync(self._descriptor)
+        if not self._is_named:
+            sync_folder(self.path.parent)
+            self._is_named = True
 
     def close(self) -> None:
         """Close the file; nothing is pending."""
@@ -299,22 +291,28 @@ def make_folder(path: Path, *, mode: int = 0o777) -> None:
     """Create a folder and its parents, durably; nothing happens to one that exists."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        with refusal_named(folder):
-            _do("mkdir", folder)
-            try:
-                os.mkdir(folder, mode)
-            except FileExistsError:
-                continue
-            sync_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            _make(folder, mode)
 
 
 def make_new_folder(path: Path) -> None:
     """Create a folder that must not exist. FileExistsError if it does."""
     make_folder(path.parent)
+    _make(path, 0o777)
+
+
+def _make(path: Path, mode: int) -> None:
     with refusal_named(path):
         _do("mkdir", path)
-        os.mkdir(path)
-        sync_folder(path.parent)
+        os.mkdir(path, mode)
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            # Whoever tries again must not take a name that a power cut may remove for one that is there.
+            with contextlib.suppress(OSError):
+                _do("rmdir", path)
+                os.rmdir(path)
+            raise
 
 
 def copy_into(source: Path, target: Path) -> None:
@@ -347,17 +345,18 @@ def move(source: Path, target: Path) -> None:
     """Rename a file, folder or link within one file system. FileExistsError if the target exists."""
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists", str(target))
-    _do("rename", target)
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-        # A folder that came there between the look and the move.
-        raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
-    sync_folder(target.parent)
-    if source.parent != target.parent:
-        sync_folder(source.parent)
+    with refusal_named(target):
+        _do("rename", target)
+        try:
+            os.rename(source, target)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # A folder that came there between the look and the move.
+            raise FileExistsError(errno.EEXIST, "exists", str(target)) from error
+        sync_folder(target.parent)
+        if source.parent != target.parent:
+            sync_folder(source.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.store.racing import race, run_until_killed
 
 from hypertuner import files
-from hypertuner.errors import StorageFullError
+from hypertuner.errors import StorageError, StorageFullError
 
 OLD = b"old" * 5000
 NEW = b"new!" * 5000
@@ -141,10 +141,29 @@ def test_a_full_disk_at_any_operation_is_said_and_leaves_the_old_content_or_the_
 @pytest.mark.parametrize("write", REPLACING, ids=NAMES)
 def test_another_error_of_the_system_passes_as_it_is(tmp_path, write):
     path = tmp_path / "file"
-    files.fault_plan = at(1, fail_with(errno.EIO))
-    with pytest.raises(OSError, match="Input/output error") as caught:
+    files.fault_plan = at(1, fail_with(errno.EBADF))
+    with pytest.raises(OSError, match="Bad file descriptor"):
         write(path)
-    assert not isinstance(caught.value, StorageFullError)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EIO, "the disk reports an error"),
+        (errno.ESTALE, "network file system lost it"),
+        (errno.EMFILE, "too many files open"),
+        (errno.EROFS, "read-only disk"),
+    ],
+)
+@pytest.mark.parametrize("write", REPLACING, ids=NAMES)
+def test_what_a_disk_refuses_is_named_with_what_to_do(tmp_path, write, code, words):
+    path = tmp_path / "file"
+    files.fault_plan = at(1, fail_with(code))
+    with pytest.raises(StorageError, match=words) as caught:
+        write(path)
+    assert caught.value.path == path
+    assert len(str(caught.value).splitlines()) == 2
     assert not path.exists()
 
 
@@ -269,7 +288,7 @@ def test_a_file_that_cannot_grow_is_an_error_and_the_half_line_is_closed(tmp_pat
         appender = files.Appender(path)
         appender.append(b"x" * 90 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-        with pytest.raises(StorageFullError, match="full"):
+        with pytest.raises(StorageFullError, match="file-size limit"):
             appender.append(b"y" * 50 + b"\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         appender.append(b"z\n")

@@ -77,8 +77,8 @@ def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path
 
 
 def _sweep(run: Run) -> None:
-    """Remove the drafts that killed processes left in the run."""
-    for folder in (run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
+    """Remove the drafts that killed processes left in the run, and of runs."""
+    for folder in (run.folder.parent, run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
         files.sweep_drafts(folder)
 
 

@@ -38,30 +38,32 @@ class Storage:
         the case of its letters differs.
         """
         taken = {run.casefold() for run in self.folder_names()}
-        while True:
-            chosen = names.friendly_name(taken) if name is None else names.check_name(name)
-            if chosen.casefold() in taken:
-                raise self._taken(chosen)
-            run = Run(self.path / chosen)
-            self._make()
-            try:
-                files.make_new_folder(run.folder)
-                break
-            except FileExistsError:
-                if name is not None:
-                    raise self._taken(chosen) from None
-                taken.add(chosen.casefold())
+        if name is not None and names.check_name(name).casefold() in taken:
+            raise self._taken(name)
+        self._make()
+        # Filled under another name: whoever sees the run sees all of it, also when its maker is killed.
+        draft = Run(files.draft_folder(self.path / (name or "run")))
+        run = draft
         try:
             if parent_file is not None:
-                files.link_or_copy(parent_file, run.layout.parent)
-            files.put_new(run.layout.config, records.to_bytes(dict(config)))
-            files.put_new(run.layout.record, records.to_bytes(record))
+                files.link_or_copy(parent_file, draft.layout.parent)
+            files.put_new(draft.layout.config, records.to_bytes(dict(config)))
+            files.put_new(draft.layout.record, records.to_bytes(record))
+            while True:
+                run = Run(self.path / (name or names.friendly_name(taken)))
+                try:
+                    files.move(draft.folder, run.folder)
+                except FileExistsError:
+                    if name is not None:
+                        raise self._taken(name) from None
+                    taken.add(run.name.casefold())
+                else:
+                    return run
         except (OSError, StorageError):
             # Half a run would keep the name from the next try.
             with contextlib.suppress(OSError):
-                files.remove_folder(run.folder)
+                files.remove_folder(draft.folder if draft.folder.exists() else run.folder)
             raise
-        return run
 
     def _taken(self, name: str) -> RunExistsError:
         twin = next((other for other in self.folder_names() if other.casefold() == name.casefold()), name)
