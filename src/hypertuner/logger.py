@@ -81,17 +81,21 @@ class Journal:
         # Reentrant: a signal that ends the run may come in the middle of `log`, in the same thread.
         self._lock = threading.RLock()
 
-    def log(self, values: Mapping[str, Any] | None, step: float | None) -> None:
+    def log(self, values: Mapping[str, Any] | None, step: Any) -> None:
         """Write one record, or hold it back until the GPU has made its numbers."""
         if not isinstance(values, Mapping):
             raise _BadValue(f"log() takes a mapping of names to values, got {type(values).__name__}: {values!r:.80}")
         with self._lock:
-            number, time = (step, None) if self._is_next(step) else self._step(step)
+            time = None
+            if type(step) is int and step >= self._next_step:  # as it is nearly always
+                number = step
+            else:
+                number, time = self._step(step)
             self._next_step = number + 1
             if self._waiting:
                 self._flush()
             if _is_plain(values):
-                self._active.log(number, dict(values), time)
+                self._active.log(number, values, time)
                 return
             record = dict(self._flat(values))
             if any(scalars.is_pending(value) for value in record.values()):
@@ -120,9 +124,6 @@ class Journal:
                 del record[name]
                 self._leave_out(name, f"{name!r} could not be written: {error}; left out.")
         self._active.log(step, record, time)
-
-    def _is_next(self, step: object) -> TypeGuard[int]:
-        return isinstance(step, int) and not isinstance(step, bool) and step >= self._next_step
 
     def _step(self, step: float | None) -> tuple[int, float | None]:
         time = None
@@ -173,11 +174,11 @@ class Journal:
             say(text)
 
 
-def _is_plain(values: Mapping[str, Any]) -> bool:
+def _is_plain(values: Mapping[str, Any]) -> TypeGuard[dict[str, Any]]:
     """Whether a record can be written as it is, which most can: numbers that JSON spells, under plain names."""
     for name, value in values.items():
         kind = type(value)
-        if not (kind is float or kind is bool or (kind is int and -_LARGEST <= value <= _LARGEST)):
+        if kind is not float and kind is not bool and not (kind is int and -_LARGEST <= value <= _LARGEST):
             return False
         if type(name) is not str or not name.isascii():
             return False
