@@ -331,7 +331,7 @@ class ActiveRun:
             for ending in self._endings:
                 if (failure := ending()) is not None and state == "finished":
                     state, reason = "failed", failure
-        with self._lock:
+        with exits.undisturbed(), self._lock:
             if not self.is_open:
                 return
             self.flush()
