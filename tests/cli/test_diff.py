@@ -44,6 +44,12 @@ def test_checkpoints_and_files_are_compared_by_what_they_say(cli, script, storag
     assert "code" not in said.splitlines()
 
 
+def test_what_only_runs_tell_is_no_difference_to_a_checkpoint(cli, script):
+    cli("run", "train.py", "--name", "calm-lynx")
+    told = json.loads(cli("diff", "calm-lynx", "calm-lynx@last", "--json").stdout)
+    assert told["metrics"] == told["environment"] == {}
+
+
 def test_numbers_that_differ_beyond_the_digits_shown_are_shown_whole(cli, make):
     make("one", {"lr": 0.1000001})
     make("two", {"lr": 0.1})

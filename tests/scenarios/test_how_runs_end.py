@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import script_environment
 
 import hypertuner
+from hypertuner.store import Storage
 
 LOG = "import hypertuner\nhypertuner.Logger().log({'loss': 1.0}, 0)\n"
 
@@ -240,3 +241,25 @@ def test_a_run_is_running_until_its_process_is_gone(start, storage):
             return
         time.sleep(0.05)
     pytest.fail(the_run().state)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_sigterm_while_the_end_is_written_waits_until_it_is(run_script, storage):
+    done = run_script(
+        """
+        import os, signal
+        import hypertuner
+        from hypertuner.store import Run
+        write = Run.end_attempt
+        def interrupted(*arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            write(*arguments)
+        Run.end_attempt = interrupted
+        hypertuner.Logger().log({"loss": 1.0})
+        raise ValueError("diverged")
+        """,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGTERM
+    (run,) = Storage(storage).list()
+    assert run.newest_attempt().exit().reason == "ValueError: diverged"

@@ -251,6 +251,14 @@ def test_a_requeued_command_with_another_config_is_refused_with_the_command_for_
     assert Run(storage / "forked").config() == {"lr": 0.4, "hidden": 4, "epochs": 5}
 
 
+def test_a_run_that_goes_on_where_nothing_is_left_to_do_says_so(cli, tmp_path):
+    (tmp_path / "train.py").write_text(BY_ARGS)
+    assert "nothing was left to do" not in cli("run", "train.py", "--name", "job").stderr
+    assert "job: went on from a checkpoint, and nothing was left to do" in cli("resume", "job").stderr
+    assert "nothing was left to do" in cli("run", "--fork", "job@last", "epochs=2").stderr
+    assert "nothing was left to do" not in cli("run", "--fork", "job@last", "epochs=6").stderr
+
+
 @pytest.mark.parametrize("words", [("--or-resume",), ("--fork", "a", "--from", "b"), ("--force",), ()])
 def test_what_does_not_go_together_is_said(cli, words):
     script = ("train.py",) if words else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypertuner.store import Run, Storage
 from hypertuner.store.run import is_run_folder
 
 _CONTEXT_LINES = 3
+_TOLD_BY_RUNS = re.compile(r"best\(|(platform|gpus)$|variables\.")
 
 
 class Absent:
@@ -47,6 +49,8 @@ class Side:
     """Flat: 'python', 'packages.torch', 'git.commit', 'variables.OMP_NUM_THREADS'."""
     source: Mapping[str, str] = field(repr=False)
     """Text of the source files that were kept, by their place."""
+    is_run: bool = True
+    """False for a checkpoint or a file, which tells less."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,17 @@ def difference(a: str, b: str, storage: Storage) -> Difference:
         one,
         other,
         changes(one.config, other.config),
-        changes(one.metrics, other.metrics),
-        changes(one.environment, other.environment),
+        _of_both(changes(one.metrics, other.metrics), one, other),
+        _of_both(changes(one.environment, other.environment), one, other),
         dict(_code(one, other)),
     )
+
+
+def _of_both(found: Mapping[str, Change], a: Side, b: Side) -> dict[str, Change]:
+    """Without what only runs tell, where one side is a checkpoint: that it lacks it is no difference."""
+    if a.is_run and b.is_run:
+        return dict(found)
+    return {key: change for key, change in found.items() if not _TOLD_BY_RUNS.match(key)}
 
 
 def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Change]:
@@ -104,7 +115,8 @@ def _side(name: str, storage: Storage) -> Side:
     found = reference.resolve(name, storage)
     index = archive.inspect(found.path)
     environment = dict(_flat_environment(index.environment))
-    return Side(name, index.hyperparameters, index.metrics, environment, _source(found.run) if found.run else {})
+    source = _source(found.run) if found.run else {}
+    return Side(name, index.hyperparameters, index.metrics, environment, source, is_run=False)
 
 
 def _of_run(name: str, run: Run) -> Side:

@@ -228,7 +228,9 @@ class ActiveRun:
 
     def _say_unread(self) -> None:
         """Tell of settings made by hand that had no effect: the script never read them."""
-        record = self.run.record() if self.run is not None and not self.started_before else None
+        if self.started_before:
+            return  # an earlier attempt may have read what this one had no use for
+        record = self.run.record() if self.run is not None else None
         asked = self.asked.union(record.asked if record is not None else ())
         config = self.config()
         if names := [name for name in self.unread() if name in asked]:
@@ -333,7 +335,7 @@ class ActiveRun:
             for ending in self._endings:
                 if (failure := ending()) is not None and state == "finished":
                     state, reason = "failed", failure
-        with self._lock:
+        with exits.undisturbed(), self._lock:
             if not self.is_open:
                 return
             self.flush()
@@ -361,6 +363,9 @@ class ActiveRun:
                 say(f"{self.run.name} failed: {reason}")
             if state == "finished":
                 self._say_unread()
+                goes_on = (self.begins_from or "").startswith(("resumes", "forks"))
+                if goes_on and self._appender is None and not self._attempt.checkpoints():
+                    say(f"{self.run.name}: went on from a checkpoint, and nothing was left to do")
             for count, what in ((self.lost_records, "records"), (self.lost_values, "values")):
                 if count:
                     say(f"{self.run.name}: {count} {what} of metrics could not be written")

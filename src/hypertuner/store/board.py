@@ -5,9 +5,9 @@ initialised; and, when a launcher started the processes on this machine, a priva
 is removed by the next launch after the launcher is gone. Telling and asking never wait for another process; `wait`
 does, for a bounded time.
 
-A word in the folder counts while the process that told it runs: what an earlier set of processes said is over. Two
-questions take it all the same: `ask_of_launch`, by which processes that torchrun starts again find their run, and
-`ask_of_the_dead`, by which rank 0 learns why another one failed.
+A word in the folder counts while the process that told it runs, or when it was told since this process was started:
+what an earlier set of processes said is over, what one of this set said before it ended is not. `ask_of_launch`, by
+which processes that torchrun starts again find their run, takes it all the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any
 from hypertuner import files
 from hypertuner.store import process, ranks
 
-_BEGAN = time.time()
 _POLL_S = (0.001, 0.05)  # the first pause between two looks, and the longest
 
 
@@ -51,24 +50,12 @@ def ask(key: str) -> bytes | None:
         with contextlib.suppress(RuntimeError):
             if store.check([_in_store(key)]):
                 return bytes(store.get(_in_store(key)))
-    return _read(key, living_only=True)
+    return _read(key, of_this_set=True)
 
 
 def ask_of_launch(key: str) -> bytes | None:
     """The word under a key in the launcher's folder, also when the process that told it is gone."""
-    return _read(key, living_only=False)
-
-
-def ask_of_the_dead(key: str) -> bytes | None:
-    """The word under a key, also of a process that is gone, if it was told in this process's time."""
-    if (word := ask(key)) is not None:
-        return word
-    folder = _folder()
-    try:
-        is_recent = folder is not None and (folder / _file_name(key)).stat().st_mtime >= _BEGAN
-    except OSError:
-        return None
-    return _read(key, living_only=False) if is_recent else None
+    return _read(key, of_this_set=False)
 
 
 def wait(keys: Iterable[str], timeout_s: float) -> dict[str, bytes]:
@@ -134,17 +121,19 @@ def _file_name(key: str) -> str:
     return key.replace("/", "_")
 
 
-def _read(key: str, *, living_only: bool) -> bytes | None:
+def _read(key: str, *, of_this_set: bool) -> bytes | None:
     folder = _folder()
     if folder is None:
         return None
+    path = folder / _file_name(key)
     try:
-        signature, _, word = (folder / _file_name(key)).read_bytes().partition(b"\n")
+        told_at = path.stat().st_mtime
+        signature, _, word = path.read_bytes().partition(b"\n")
         pid, _, started = signature.decode().partition(" ")
-        lives = not living_only or str(process.process_start(int(pid))) == started
+        counts = not of_this_set or told_at >= process.began_at() or str(process.process_start(int(pid))) == started
     except (OSError, ValueError):
         return None
-    return word if lives else None
+    return word if counts else None
 
 
 def _signature() -> bytes:

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
@@ -37,6 +38,9 @@ _signal: str | None = None
 _first_frame: FrameType | None = None
 _is_script = False
 _installed = False
+_writing = 0
+"""How many ends are being written."""
+_term_waits = False
 _before_term: Any = signal.SIG_DFL
 """The handler of SIGTERM that was there before ours."""
 
@@ -167,12 +171,30 @@ def _chain_sigterm() -> None:
         signal.signal(signal.SIGTERM, _on_term)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let SIGTERM wait while an end is being written: torchrun sends it to rank 0, which is about to say why it failed,
+    and a process that died of it here would leave no exit.json."""
+    global _writing, _term_waits
+    _writing += 1
+    try:
+        yield
+    finally:
+        _writing -= 1
+        if _term_waits and not _writing:
+            _term_waits = False
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _on_term(number: int, frame: FrameType | None) -> None:
-    global _signal
+    global _signal, _term_waits
     if callable(_before_term):
         # Not the end yet: this is where scripts save a last checkpoint, or note that they should.
         _signal = "SIGTERM"
         _before_term(number, frame)
+        return
+    if _writing:
+        _term_waits = True
         return
     for active in reversed(_watched):
         active.end("stopped", "stopped by SIGTERM", code=None, signal="SIGTERM")

@@ -10,6 +10,7 @@ import functools
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def process_start(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.Error:
         return None
+
+
+def began_at() -> float:
+    """When this process was started, in seconds since 1970, good to some hundredths of a second; never too late."""
+    return _began_at(os.getpid())
+
+
+@functools.cache
+def _began_at(pid: int) -> float:
+    if _HAS_PROC and hasattr(time, "CLOCK_BOOTTIME") and (ticks := process_start(pid)) is not None:
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - age
+    import psutil
+
+    return psutil.Process(pid).create_time()
 
 
 @functools.cache

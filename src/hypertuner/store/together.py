@@ -90,7 +90,7 @@ class Together:
         What rank 0 sees is what came of that: torchrun stops it, or a connection is suddenly closed.
         """
         for other in range(1, ranks.world_size()):
-            if (told := board.ask_of_the_dead(self.key(f"{FAILED}/{other}"))) is not None:
+            if (told := board.ask(self.key(f"{FAILED}/{other}"))) is not None:
                 return "failed", f"rank {other}: {told.decode(errors='replace')}"
         is_lost = state == "failed" and any(words in reason for words in _PEER_IS_GONE)
         return state, f"another rank was killed or lost: {reason}" if is_lost else reason
