@@ -235,7 +235,6 @@ def test_a_saver_on_rank_0_alone_is_caught_on_every_rank(launch, storage, how):
     assert end["reason"].startswith("rank 1: CheckpointError: This run ")
 
 
-@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
 def test_torchrun_starting_the_processes_again_makes_a_new_attempt_of_the_same_run(launch, storage, tmp_path):
     script = """
 import os, sys
@@ -243,7 +242,11 @@ import torch.distributed as dist
 import hypertuner
 from torch import nn
 import torch
-dist.init_process_group("gloo")
+# torchrun hands the processes that it starts again the store of those before: without a prefix of their own, gloo may
+# find the address of a rank that is gone there.
+store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+dist.init_process_group("gloo", store=store, rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
 net = nn.Linear(2, 2)
 saver = hypertuner.Saver(net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
 resumed = saver.resume()
@@ -266,7 +269,6 @@ dist.barrier()
     assert "torchrun started it again" in started.text
 
 
-@pytest.mark.slow  # its waits are wall-clock time: a busy machine fails it
 def test_the_folder_of_a_run_is_the_same_on_every_rank_before_the_group_is_there(launch, storage, tmp_path):
     script = """
 import os, sys, time
