@@ -207,9 +207,13 @@ def test_ctrl_c_in_the_moment_before_the_script_is_started_stops_it(tmp_path, st
 
     (tmp_path / "s.py").write_text(WAITS)
     run = make_run(tmp_path / "s.py", {})
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "Popen", interrupted)
-        assert run_in_foreground(run, tmp_path / "s.py") in (1, 130)  # 1 of a Python that had begun to start
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit "ignored"
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", interrupted)
+            assert run_in_foreground(run, tmp_path / "s.py") in (1, 130)  # 1 of a Python that had begun to start
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert run.state() == RunState.stopped
 
 
