@@ -274,11 +274,12 @@ class Appender:
 
     def sync(self) -> None:
         """Return when all that was appended survives a power cut."""
-        _do("fsync", self.path)
-        os.fsync(self._descriptor)
-        if not self._is_named:
-            sync_folder(self.path.parent)
-            self._is_named = True
+        with refusal_named(self.path):
+            _do("fsync", self.path)
+            os.fsync(self._descriptor)
+            if not self._is_named:
+                sync_folder(self.path.parent)
+                self._is_named = True
 
     def close(self) -> None:
         """Close the file; nothing is pending."""

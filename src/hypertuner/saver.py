@@ -210,7 +210,7 @@ class Saver:
                 "environment": {**_environment(attempt), **told["environment"]},
             }
             commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))
-            offer.offer(run, path)
+            commit.publish(attempt, run, path)
             retention.retain(run, attempt, self._keep, path, adapter.thin)
 
         def release() -> None:

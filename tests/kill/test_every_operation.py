@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 
 import pytest
 from tests.kill.saving import (
@@ -49,3 +51,28 @@ def test_a_kill_at_any_operation_leaves_the_previous_checkpoint_or_the_new_one(s
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_whoever_goes_on_after_a_kill_finds_everything(storage, kind):
     assert die_everywhere(storage, kind, every=1) >= 10
+
+
+def die_after(seconds):
+    """What makes a process die a while later, wherever it is: the kernel ends it, as by SIGKILL."""
+
+    def arm():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    return arm
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_thousand_kills_at_random_moments_lose_nothing(storage):
+    chance, number, killed = random.Random(4), 0, 0
+    while killed < 1000:
+        number += 1
+        kind = KINDS[number % len(KINDS)]
+        told = saved(kind, die_after(chance.uniform(0.0001, 0.012)))
+        nothing_is_lost(storage, kind, told)
+        killed += told.was_killed
+        if number % 20 == 0:
+            the_next_attempt_goes_on(storage, kind)
+        forget(storage)

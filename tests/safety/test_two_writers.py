@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import script_environment
 from torch import nn
 
 import hypertuner
@@ -55,10 +57,12 @@ def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(st
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(older())
         saver.save(step=1)
-        overtaken = False
+        overtaken, moved = False, []
 
         def plan(operation):
             nonlocal overtaken
+            if overtaken and operation.path.endswith("model.pt"):
+                moved.append(operation)
             if operation.name == "fsync" and not overtaken and "checkpoints" in operation.path:
                 overtaken = True
                 run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
@@ -69,10 +73,94 @@ def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(st
                 saver.save(step=9)
         finally:
             files.fault_plan = None
+        assert moved == []
     run = Run(storage / "r")
     assert torch.load(run.layout.model)["run"]["step"] == 2
     # What it had written by then is kept.
     assert [file.step for file in run.attempts()[0].checkpoints()] == [1, 9]
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("at", ["link", "rename", "fsync folder"])
+def test_an_attempt_that_is_overtaken_while_it_moves_the_model_gives_it_back(storage, run_script, at, background):
+    with hypertuner.new_run(name="r"):
+        saver = hypertuner.Saver(older(), background=background)
+        saver.save(step=1).wait()
+        overtaken = False
+
+        def plan(operation):
+            nonlocal overtaken
+            path = Path(operation.path)
+            if not overtaken and operation.name == at and storage / "r" in (path, path.parent):
+                overtaken = True
+                run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
+
+        files.fault_plan = plan
+        try:
+            with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
+                saver.save(step=9).wait()
+        finally:
+            files.fault_plan = None
+        assert torch.load(storage / "r" / "model.pt")["run"]["step"] == 2
+        with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
+            saver.save(step=10).wait()
+    run = Run(storage / "r")
+    assert torch.load(run.layout.model)["run"]["step"] == 2
+    assert [file.step for file in run.attempts()[0].checkpoints()][-1] == 9
+
+
+LOOP = """
+import time, torch, hypertuner
+from pathlib import Path
+from torch import nn
+
+net = nn.Linear(30, 30)
+saver = hypertuner.Saver(net, background={background})
+step, until = {first}, time.monotonic() + 20
+while time.monotonic() < until and not Path("stop").exists():
+    nn.init.constant_(net.weight, step)
+    try:
+        saver.save(step=step).wait()
+    except hypertuner.CheckpointError as error:
+        print("lost:", str(error).splitlines()[0], flush=True)
+        break
+    print("kept", step, flush=True)
+    step += 1
+"""
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_of_two_processes_that_train_one_run_the_older_is_told_and_the_newer_has_the_model(
+    storage, tmp_path, background
+):
+    environment = script_environment({"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
+
+    def start(first):
+        script = tmp_path / f"from_{first}.py"
+        script.write_text(LOOP.format(first=first, background=background))
+        return subprocess.Popen(
+            [sys.executable, str(script)], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+
+    one = start(1000)
+    assert one.stdout.readline() == "kept 1000\n"
+    two = start(5000)
+    said = one.communicate(timeout=60)[0].splitlines()
+    assert said[-1] == "lost: Run 'r' was started again: attempt 2 owns it, this is attempt 1."
+    time.sleep(0.2)
+    (tmp_path / "stop").touch()
+    kept = [int(line.split()[1]) for line in two.communicate(timeout=60)[0].splitlines()]
+    assert one.returncode == two.returncode == 0
+    assert kept == list(range(5000, 5000 + len(kept)))
+    run = Run(storage / "r")
+    loaded = torch.load(run.layout.model)
+    assert loaded["run"]["step"] == kept[-1]
+    for number, attempt in enumerate(run.attempts()):
+        for file in attempt.checkpoints():
+            verify(file.path)
+            weights = torch.load(file.path)["state_dict"]["weight"]
+            assert torch.equal(weights, torch.full((30, 30), float(file.step)))
+            assert (file.step >= 5000) == (number == 1)
 
 
 def test_attempts_started_at_one_moment_get_numbers_of_their_own(tmp_path, storage):

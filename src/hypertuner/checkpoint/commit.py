@@ -5,15 +5,17 @@ The order is the promise: nothing older is removed or replaced before the new fi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hypertuner import files
+from hypertuner.checkpoint import offer
 from hypertuner.checkpoint.format import trust
 from hypertuner.checkpoint.saves import UnderWay
-from hypertuner.errors import CheckpointError, ConfigError
+from hypertuner.errors import CheckpointError, ConfigError, StorageError
 from hypertuner.store import Attempt, Run, layout
 from hypertuner.store.said import say_once
 
@@ -64,6 +66,21 @@ def commit(attempt: Attempt, run: Run, path: Path, write: Callable[[files.NewFil
         draft.commit_new()
     # A new attempt may have begun while this one wrote: model.pt is no longer this one's to move.
     check_is_newest(attempt, run)
+
+
+def publish(attempt: Attempt, run: Run, path: Path) -> None:
+    """Point model.pt to the run's best or newest checkpoint, now that the one at `path` is committed.
+
+    Raises: CheckpointError when a newer attempt began meanwhile: model.pt then is what that one offers.
+    """
+    offer.offer(run, path)
+    try:
+        check_is_newest(attempt, run)
+    except CheckpointError:
+        # The newer one may have moved model.pt between this one's look and its move.
+        with contextlib.suppress(OSError, StorageError):
+            offer.settle(run)
+        raise
 
 
 def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path:

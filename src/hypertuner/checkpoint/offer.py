@@ -33,6 +33,12 @@ def offer(run: Run, fallback: Path | None = None) -> Path | None:
     return path
 
 
+def settle(run: Run) -> None:
+    """Offer until a look finds the right checkpoint in place, while another attempt of the run saves, too."""
+    while (chosen := _chosen(on_path(run))) is not None and not is_same(chosen.path, run.layout.model):
+        offer(run)
+
+
 def offered(run: Run) -> Path | None:
     """The file that a run offers, after its model.pt was repaired where a crash left the one before; None: no model.
 
