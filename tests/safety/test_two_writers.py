@@ -25,6 +25,10 @@ nn.init.constant_(net.weight, 2)
 hypertuner.Logger().log({"loss": 2.0}, 2)
 hypertuner.Saver(net).save(step=2)
 """
+STARTED = """
+import hypertuner
+hypertuner.Logger().log({"loss": 2.0}, 2)
+"""
 
 
 def older(value=1):
@@ -53,7 +57,8 @@ def test_an_older_attempt_keeps_its_files_and_its_save_raises(storage, run_scrip
     assert [record.step for record in run.attempts()[0].logged()] == [1, 3]
 
 
-def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(storage, run_script):
+@pytest.mark.parametrize("newer", [NEWER, STARTED], ids=["it saves", "it has only started"])
+def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(storage, run_script, newer):
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(older())
         saver.save(step=1)
@@ -65,7 +70,7 @@ def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(st
                 moved.append(operation)
             if operation.name == "fsync" and not overtaken and "checkpoints" in operation.path:
                 overtaken = True
-                run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
+                run_script(newer, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
 
         files.fault_plan = plan
         try:
@@ -75,7 +80,7 @@ def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(st
             files.fault_plan = None
         assert moved == []
     run = Run(storage / "r")
-    assert torch.load(run.layout.model)["run"]["step"] == 2
+    assert torch.load(run.layout.model)["run"]["step"] == (2 if newer == NEWER else 1)
     # What it had written by then is kept.
     assert [file.step for file in run.attempts()[0].checkpoints()] == [1, 9]
 
