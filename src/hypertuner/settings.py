@@ -84,6 +84,12 @@ RANKS_WAIT_S = Setting(
     "HYPERTUNER_RANKS_WAIT_S",
     "how long a rank waits for rank 0 to say which run or checkpoint it is, in seconds",
 )
+GRACE_S = Setting(
+    "grace_s",
+    30.0,
+    "HYPERTUNER_GRACE_S",
+    "how long a script that is stopped may take to save, in seconds; then it is killed with all it started",
+)
 
 ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = (
     STORAGE,
@@ -97,6 +103,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     TRAIL_BYTES,
     READ,
     RANKS_WAIT_S,
+    GRACE_S,
 )
 
 _AT_IMPORT = Path.cwd()

@@ -52,7 +52,8 @@ def state_with(run: Run, owner: ProcessIdentity) -> RunState:
 
 def test_a_run_that_nothing_waits_for_is_a_draft_and_one_in_the_queue_is_queued(run):
     assert run.state() == RunState.draft
-    run.layout.queued.write_text("{}")
+    queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="python", private="")
+    run.layout.queued.write_bytes(records.to_bytes(queued))
     assert run.state() == RunState.queued
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,12 +38,14 @@ def split_script(script: str | None, words: Sequence[str]) -> tuple[Path | None,
     return (None, [script, *words]) if is_setting else (Path(script), list(words))
 
 
-def read(words: Sequence[str], *, makes_args: bool) -> tuple[dict[str, Any], list[str]]:
+def read(words: Sequence[str], *, makes_args: bool, several: bool = False) -> tuple[dict[str, Any], list[str]]:
     """(config, arguments for the script).
 
     `key=value` is config. Options are config of a script that makes an Args, and there `-` and `_` in a key are alike;
-    of another script they are its own arguments, handed on as they are. Raises: GivenError.
+    of another script they are its own arguments, handed on as they are. With `several`, `lr=0.1,0.01` is `Several`
+    values. Raises: GivenError.
     """
+    typed = _typed_several if several else _typed_one
     config: dict[str, Any] = {}
     arguments: list[str] = []
     waiting = deque(words)
@@ -85,6 +88,37 @@ def _refuse(word: str) -> NoReturn:
         f"{word!r} is neither key=value nor --key value.{hint}\n"
         f"  What the script itself is to get goes after --: hypertuner run train.py lr=0.1 -- {word}"
     )
+
+
+@dataclass(frozen=True)
+class Several:
+    """Values of one key, of which each is to have its run."""
+
+    values: tuple[Any, ...]
+
+
+def _typed_one(text: str) -> Any:
+    return typed(text)
+
+
+def _typed_several(text: str) -> Any:
+    """Several values where a comma stands between them: not in brackets or quotes, and with no space after it."""
+    parts, depth, quoted, part = [], 0, False, ""
+    for sign in text:
+        if sign == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and depth == 0 and not quoted:
+            parts.append(part)
+            part = ""
+        else:
+            part += sign
+    parts.append(part)
+    if len(parts) < 2 or any(not one or one[0].isspace() for one in parts):
+        return typed(text)
+    values = [typed(one) for one in parts]
+    return Several(tuple(value for number, value in enumerate(values) if value not in values[:number]))
 
 
 def typed(text: str) -> Any:

@@ -30,6 +30,7 @@ class Wanted:
     force: bool = False
     nproc: int | None = None
     gpus: int | None = None
+    queue: bool = False
 
     def __post_init__(self) -> None:
         if self.start_from and self.fork:
@@ -40,11 +41,25 @@ class Wanted:
             raise given.GivenError("--force is for --or-resume.")
 
 
-def run(
-    script: Path | None, words: Sequence[str], after_dashes: Sequence[str], wanted: Wanted, *, storage: Storage
-) -> int:
-    """Make a run and run it; the script's exit code, and 1 for a run that failed although the script ended well."""
-    model = _likened(script, wanted, storage)
+@dataclass(frozen=True)
+class Plan:
+    """What is to be started, as far as the command line and the run that it is to be like say."""
+
+    script: Path
+    config: dict[str, Any]
+    """Values to set; of `given.Several`, each is to have its run."""
+    asked: dict[str, Any]
+    """Those of them that were typed."""
+    arguments: list[str]
+    folder: Path | None
+    processes: int | None
+    like: Run | None
+
+
+def plan(
+    model: Run | None, script: Path | None, words: Sequence[str], after_dashes: Sequence[str], wanted: Wanted
+) -> Plan:
+    """What `hypertuner run` is to start; `model` is the run that gives its config. Raises: GivenError; ConfigError."""
     folder: Path | None = None
     likened: Sequence[str] = ()
     if model is not None and script is None:
@@ -56,34 +71,52 @@ def run(
         raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
     make.check_script(script)
     processes = processes_asked(wanted.nproc, wanted.gpus)
-    asked, arguments = given.read(words, makes_args=make.makes_args(script))
+    asked, arguments = given.read(words, makes_args=make.makes_args(script), several=wanted.queue)
     config = asked
     if model is not None:
-        config = make.config_like(model, asked)
+        plain_values = {key: value for key, value in asked.items() if not isinstance(value, given.Several)}
+        config = {**make.config_like(model, plain_values), **asked}
         likened = make.without_settings(likened, {**config, **model.config()})
-    arguments = [*likened, *arguments, *after_dashes]
+    return Plan(script, config, asked, [*likened, *arguments, *after_dashes], folder, processes, model)
+
+
+def run(
+    script: Path | None, words: Sequence[str], after_dashes: Sequence[str], wanted: Wanted, *, storage: Storage
+) -> int:
+    """Make a run and run it; the script's exit code, and 1 for a run that failed although the script ended well."""
+    model = _likened(script, wanted, storage)
+    planned = plan(model, script, words, after_dashes, wanted)
+    processes = planned.processes
     if wanted.or_resume and (there := _existing(wanted, storage)) is not None:
-        return _again(there, asked, arguments, script, folder, force=wanted.force, processes=processes)
+        return _again(
+            there,
+            planned.asked,
+            planned.arguments,
+            planned.script,
+            planned.folder,
+            force=wanted.force,
+            processes=processes,
+        )
     if processes is None:
         processes = launch.processes_of(model) if model is not None else 0
     made = make.make_run(
-        script,
-        config,
-        arguments,
+        planned.script,
+        planned.config,
+        planned.arguments,
         name=wanted.name,
         parent=wanted.fork or wanted.start_from,
         how="fork" if wanted.fork else "start from",
-        asked=asked,
+        asked=planned.asked,
         storage=storage,
-        folder=folder,
+        folder=planned.folder,
         processes=processes,
     )
-    settings = " ".join(f"{key}={value_text(value)}" for key, value in asked.items())
+    settings = " ".join(f"{key}={value_text(value)}" for key, value in planned.asked.items())
     origin = f", like {model.name}" if model is not None else ""
     origin += f", from {wanted.start_from}" if wanted.start_from else f", fork of {wanted.fork}" if wanted.fork else ""
     origin += f", {count_text(processes, 'process', 'processes')}" if processes else ""
-    say(f"run {made.name}: {_shown(script)}{f' {settings}' if settings else ''}{origin}")
-    return _run(made, script, arguments, folder)
+    say(f"run {made.name}: {_shown(planned.script)}{f' {settings}' if settings else ''}{origin}")
+    return _run(made, planned.script, planned.arguments, planned.folder)
 
 
 def processes_asked(nproc: int | None, gpus: int | None) -> int | None:

@@ -21,9 +21,10 @@ import orjson
 from hypertuner.index.row import RunRow
 from hypertuner.index.spelling import is_nonfinite
 from hypertuner.store import Run, RunState, layout, metrics, records
+from hypertuner.store.attempt import living_state
 from hypertuner.store.direction import direction
 from hypertuner.store.process import ProcessIdentity
-from hypertuner.store.run import Glance, living_state
+from hypertuner.store.run import Glance
 
 # File systems keep times in steps (Linux: a tick of the kernel, up to 10 ms; FAT: 2 s): a second change within one
 # step is not seen. A run that changed less than this before its signature was taken is read again the next time.

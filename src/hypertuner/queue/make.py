@@ -43,6 +43,7 @@ def make_run(
     storage: Storage | None = None,
     folder: Path | None = None,
     processes: int = 0,
+    study: str | None = None,
 ) -> Run:
     """A run that waits to be started, with the source as it is now.
 
@@ -54,6 +55,7 @@ def make_run(
         asked: the keys of `config` that were set by hand; all of them when None.
         folder: the working folder of the script, the current one when None.
         processes: how many torchrun starts for it; 0: it is started as `python SCRIPT`.
+        study: what it is a part of, with the runs that were made along with it.
 
     Raises: ConfigError when there is no such script; RunExistsError; what resolving the reference raises.
     """
@@ -75,6 +77,7 @@ def make_run(
         parent=begins.parent if begins else None,
         asked=tuple(config if asked is None else asked),
         processes=processes,
+        study=study,
     )
     run = place.create(name, record, config, parent_file=begins.file if begins else None)
     capture.keep_source(script.absolute(), run.layout.source)

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.queue import launch
+from hypertuner.queue import ending, launch
 from hypertuner.queue.make import makes_args
-from hypertuner.store import Attempt, Run, capture, records
+from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
 from hypertuner.store.together import RUN_VARIABLE
@@ -42,7 +42,7 @@ def _text(value: Any) -> str:
 
 def environment(run: Run, resume: str | None = None) -> dict[str, str]:
     """The caller's environment, with which run this is, and which of its checkpoints it goes on from."""
-    others = (ATTEMPT_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE)
+    others = (ATTEMPT_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE, supervised.VARIABLE)
     inherited = {name: value for name, value in os.environ.items() if name not in others}
     told = {RUN_VARIABLE: str(run.folder), settings.STORAGE.variable: str(run.folder.parent)}
     return {**inherited, **told, **({RESUME_VARIABLE: resume} if resume else {})}
@@ -227,7 +227,7 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
     is_wrong = is_wrong or (said is not None and better is not None)
     if said is not None and not is_wrong:
         return
-    state, reason = better or _read_code(run, attempt, code)
+    state, reason = better or ending.read_code(run, attempt, code)
     ended = records.Exit(
         state=state,
         code=code if code >= 0 else None,
@@ -242,24 +242,6 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
         files.replace(attempt.layout.exit, records.to_bytes(ended))
     else:
         run.end_attempt(attempt, ended)
-
-
-def _read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
-    """(state, reason) of an attempt, as far as the return code of its process tells."""
-    record = run.record()
-    state, reason = "finished", "the script ended"
-    if code < 0:
-        number = signal.Signals(-code)
-        stopped = number in (signal.SIGINT, signal.SIGTERM)
-        state = "stopped" if stopped else "failed"
-        reason = "stopped by Ctrl-C" if number == signal.SIGINT else f"{state} by {number.name}"
-        if number.name == "SIGKILL":
-            reason = "killed by SIGKILL (out of memory on the CPU, or by hand)"
-    elif code > 0:
-        state, reason = "failed", f"exit code {code}"
-    elif record is not None and record.parent is not None and not attempt.layout.parent.exists():
-        state, reason = "failed", f"parent never loaded: the script made no Saver for {record.parent.reference}"
-    return state, reason
 
 
 def _claim(run: Run, started_at: str) -> Attempt:

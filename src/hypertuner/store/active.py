@@ -18,9 +18,10 @@ from typing import Any
 
 from hypertuner import files, settings
 from hypertuner.errors import ConfigError, HypertunerError, StorageError
-from hypertuner.store import board, capture, exits, metrics, ownership, process, ranks, records
-from hypertuner.store.run import Attempt, Run
-from hypertuner.store.said import say, say_once
+from hypertuner.store import board, capture, exits, metrics, ownership, process, ranks, records, supervised
+from hypertuner.store.attempt import Attempt
+from hypertuner.store.run import Run
+from hypertuner.store.said import say, say_once, shown
 from hypertuner.store.storage import Storage
 from hypertuner.store.together import RUN_VARIABLE, Together
 
@@ -51,6 +52,7 @@ class ActiveRun:
         writes: bool = True,
         restores: bool = True,
         resume: str | None = None,
+        claimed: int | None = None,
         number: int = 0,
     ) -> None:
         self.storage = storage
@@ -60,6 +62,8 @@ class ActiveRun:
         self._restores = restores
         self.resume = resume
         """Which checkpoint of this run a Saver restores when it is made ('last', '1200'); None: none unasked."""
+        self._claimed = claimed
+        """The attempt that a supervisor has claimed for this process; None: it claims its own."""
         self.parent_is_loaded = False
         """Whether this process put its parent's weights into a model."""
         self.last_step: int | None = None
@@ -88,7 +92,11 @@ class ActiveRun:
         self.together = Together(number)
         """What the ranks that train this run tell each other."""
         # Rank 0 alone refuses a changed config: to another rank a run that rank 0 has just started looks the same.
-        self.started_before = run is not None and ranks.rank() == 0 and (bool(run.attempts()) or run.is_old())
+        self.started_before = run is not None and ranks.rank() == 0 and (self._has_attempts(run) or run.is_old())
+
+    def _has_attempts(self, run: Run) -> bool:
+        """Whether the run was started before this attempt of it."""
+        return any(attempt.number != self._claimed and not attempt.is_void() for attempt in run.attempts())
 
     @property
     def writes(self) -> bool:
@@ -185,7 +193,7 @@ class ActiveRun:
         """Whether this process was started to be the next attempt of a run, and has not begun it."""
         if self._attempt is not None or not self.writes or self.run is None or not self.run.layout.record.exists():
             return False
-        return not process.is_worker() and (self.resume is not None or not self.run.attempts())
+        return not process.is_worker() and (self.resume is not None or not self._has_attempts(self.run))
 
     def watch(self) -> None:
         """Be told how this process ends, also before anything was written."""
@@ -258,27 +266,31 @@ class ActiveRun:
         if self.run is None or not self.run.layout.record.exists():
             self._create(script)
         assert self.run is not None
-        if not self.started_before and self._declared not in (None, self.run.config()) and not self.run.attempts():
+        is_first = not self.started_before and not self._has_attempts(self.run)
+        if is_first and self._declared not in (None, self.run.config()):
             # Completed by the script's defaults; from the first attempt on it stays as it is.
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        attempt = self.run.claim_attempt(
+        attempt = None
+        if self._claimed is not None:
+            attempt = supervised.take(self.run, self._claimed, self.config())
+        attempt = attempt or self.run.claim_attempt(
             records.Started.here(exit_by="script", config=self.config(), **capture.gather(Path.cwd()))
         )
         self._pid = os.getpid()
         ownership.own(attempt)
-        for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE):
+        for variable in (RUN_VARIABLE, CONFIG_VARIABLE, RESUME_VARIABLE, supervised.VARIABLE):
             os.environ.pop(variable, None)
         exits.watch(self)
         board.sweep()
         again = f" (attempt {attempt.number}: torchrun started it again)" if ranks.restarts() else ""
-        say(f"run {self.run.name} → {_shown(self.run.folder)}{again}")
+        say(f"run {self.run.name} → {shown(self.run.folder)}{again}")
         return attempt
 
     def _create(self, script: Path | None) -> None:
         record = records.RunRecord(
-            script=_relative(script) if script else None,
+            script=shown(script).removeprefix("./") if script else None,
             arguments=capture.without_secrets(sys.argv[1:] if script else []),
             folder=str(settings.start_folder()),
             created=records.now(),
@@ -383,18 +395,6 @@ class ActiveRun:
                 self._appender.close()
             ownership.disown(self._attempt)
             try:
-                self.run.end_attempt(self._attempt, ended)
+                self.run.end_attempt(self._attempt, ended, script=True)
             except (OSError, StorageError) as error:
                 say(f"{self.run.name}: could not record how it ended: {error}")
-
-
-def _relative(path: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(settings.start_folder()))
-    return str(path)
-
-
-def _shown(folder: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return f"./{folder.relative_to(settings.start_folder())}"
-    return str(folder)

@@ -14,7 +14,8 @@ from dataclasses import replace
 from hypertuner import files
 from hypertuner.errors import RunExistsError, StorageError
 from hypertuner.store import lineage, names, records
-from hypertuner.store.run import Run, RunState
+from hypertuner.store.attempt import RunState
+from hypertuner.store.run import Run
 from hypertuner.store.storage import Storage
 
 # How long a process that cannot be asked (another host, another container) may be silent and still be believed to

@@ -23,15 +23,16 @@ from typing import Any
 
 from hypertuner import settings
 from hypertuner.errors import ConfigError, StorageError
-from hypertuner.store import board, exits, layout, names, process, ranks, records
+from hypertuner.store import board, exits, layout, names, process, ranks, records, supervised
 from hypertuner.store.active import (
     CONFIG_VARIABLE,
     RESUME_VARIABLE,
     ActiveRun,
     PendingParent,
 )
+from hypertuner.store.attempt import Attempt
 from hypertuner.store.ownership import attempt_of_parent
-from hypertuner.store.run import Attempt, Run
+from hypertuner.store.run import Run
 from hypertuner.store.storage import Storage
 from hypertuner.store.together import RUN_VARIABLE
 
@@ -158,13 +159,14 @@ def _resolve() -> ActiveRun:
         )
     template = os.environ.get(CONFIG_VARIABLE)
     given = _read_template(Path(template)) if template else None
-    if name := os.environ.get(RUN_VARIABLE):
+    if (name := os.environ.get(RUN_VARIABLE)) and not supervised.is_taken(name):
         path = Path(name)
         storage = Storage(path.parent) if path.is_absolute() else Storage()
         names.check_name(path.name if path.is_absolute() else name)
         return ActiveRun(
             storage,
             run=Run(storage.path / path.name),
+            claimed=supervised.number(),
             given=given,
             given_from=f"{CONFIG_VARIABLE}={template}" if template else "",
             writes=writes,

@@ -3,17 +3,19 @@
 storage/
   .gitignore                     `*`: weights do not slip into a commit
   .trash/<when>-<hex>/<run>/     deleted runs, until they are restored or cleaned away
+  .queue/                        drainer.json (who drains the queue), paused, changed, drainer.log
   <run>/
     config.json                  the hyperparameters, flat; complete once the first attempt has started
     run.json                     script, arguments, working folder, created, parent
     source/                      the script and the local modules it uses
     notes.json                   what people edit
-    queued.json                  present while the run waits
+    queued.json                  an attempt that the queue is to make; present until that attempt is over
     parent.pt                    the checkpoint this run began from
     model.pt                     the checkpoint this run offers
     logs.csv                     metrics as hypertuner 1.0.4 wrote them; read, never written
     attempts/<n>/
       started.json  metrics.jsonl  media/  output.log  parent.json  exit.json
+      script.json  script-exit.json  stop.json      of an attempt that a supervisor started
       checkpoints/step-00001200.pt, step-00001200.1.pt, …
 """
 
@@ -27,6 +29,7 @@ from pathlib import Path
 
 GITIGNORE = ".gitignore"
 TRASH = ".trash"
+QUEUE = ".queue"
 CONFIG = "config.json"
 
 WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
@@ -49,6 +52,9 @@ class AttemptLayout:
         self.checkpoints = folder / "checkpoints"
         self.parent = folder / "parent.json"
         self.exit = folder / "exit.json"
+        self.script = folder / "script.json"
+        self.script_exit = folder / "script-exit.json"
+        self.stop = folder / "stop.json"
 
     def checkpoint(self, step: int, repeat: int = 0) -> Path:
         """Path of the checkpoint saved at `step`; `repeat` counts further saves at the same step."""
@@ -74,6 +80,17 @@ class RunLayout:
     def attempt(self, number: int) -> AttemptLayout:
         """Paths of attempt `number`, 1, 2, …"""
         return AttemptLayout(self.attempts / str(number))
+
+
+class QueueLayout:
+    """Paths of what a storage's queue needs besides its runs; without them nothing is lost."""
+
+    def __init__(self, storage: Path) -> None:
+        self.folder = storage / QUEUE
+        self.drainer = self.folder / "drainer.json"
+        self.paused = self.folder / "paused"
+        self.changed = self.folder / "changed"
+        self.log = self.folder / "drainer.log"
 
 
 def trash_place() -> str:

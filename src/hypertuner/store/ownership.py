@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from hypertuner.store.run import Attempt
+from hypertuner.store.attempt import Attempt
 
 ATTEMPT_VARIABLE = "HYPERTUNER_ATTEMPT"
 

@@ -26,15 +26,18 @@ class ProcessIdentity:
     pid_namespace: str | None
     pid: int
     started: float | None
+    machine: str | None = None
 
     @classmethod
     def mine(cls) -> ProcessIdentity:
         """The process that asks."""
-        return cls(socket.gethostname(), _boot_id(), _pid_namespace(), os.getpid(), process_start(os.getpid()))
+        return cls(
+            socket.gethostname(), _boot_id(), _pid_namespace(), os.getpid(), process_start(os.getpid()), _machine_id()
+        )
 
     def is_alive(self) -> bool | None:
         """Whether it runs: True, False, or None when it lives where this process cannot look."""
-        if self.host != socket.gethostname():
+        if self.host != socket.gethostname() or (self.machine and self.machine != _machine_id()):
             return None
         if self.boot_id and self.boot_id != _boot_id():
             return False
@@ -105,6 +108,15 @@ def _boot_id() -> str | None:
     import psutil
 
     return str(int(psutil.boot_time()))
+
+
+@functools.cache
+def _machine_id() -> str | None:
+    """Linux's own number of this machine; two of the same host name ("localhost", a cloned image) differ in it."""
+    try:
+        return Path("/etc/machine-id").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def _pid_namespace() -> str | None:

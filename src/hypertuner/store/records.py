@@ -24,6 +24,20 @@ from hypertuner.errors import CorruptFileError
 from hypertuner.opening import open_regular
 from hypertuner.store.process import ProcessIdentity
 
+CAUSES = {
+    "exception": "the script raised, or left with a code",
+    "gpu memory": "out of memory on the GPU",
+    "cpu memory": "the kernel killed it for want of memory",
+    "stopped": "somebody stopped it",
+    "time limit": "its time was up",
+    "terminated": "SIGTERM from outside: the machine shuts down, or a cluster wants its node back",
+    "killed": "SIGKILL from outside",
+    "lost": "its supervisor or its machine is gone",
+    "not started": "nothing could be started",
+}
+INFRASTRUCTURE = frozenset({"terminated", "killed", "lost"})
+"""The causes that the script cannot be blamed for."""
+
 MOST_BYTES = 16 * 1024 * 1024  # of one JSON file; started.json with a large diff takes half a megabyte
 
 T = TypeVar("T")
@@ -103,6 +117,12 @@ class Started:
     gpus: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     git: Mapping[str, Any] | None = None
+    machine: str | None = None
+    """The machine's own number (/etc/machine-id): two hosts may have one name."""
+    slots: int = 0
+    """How many of the queue's slots it takes; 0: the queue did not start it."""
+    assigned: tuple[str, ...] = ()
+    """UUIDs of the GPUs that the queue gave it."""
 
     @classmethod
     def here(cls, *, exit_by: str, config: Mapping[str, Any], started_at: str | None = None, **about: Any) -> Started:
@@ -121,13 +141,68 @@ class Started:
             process_started=mine.started,
             exit_by=exit_by,
             config=config,
+            machine=mine.machine,
             **about,
         )
 
 
 @dataclass(frozen=True)
+class Queued:
+    """queued.json: an attempt that the queue is to make; it lies there until that attempt is over."""
+
+    attempt: int
+    """The lowest number that this attempt may have: it waits until one of such a number was started."""
+    queued_at: str
+    place: float
+    """Orders runs of one priority, lowest first."""
+    python: str
+    """The interpreter of whoever queued it."""
+    private: str
+    """Names the environment and the arguments to start it with, which lie in the user's own folder."""
+    priority: int = 0
+    """Higher goes first."""
+    after: tuple[str, ...] = ()
+    """Runs that must have finished first."""
+    resume: str | None = None
+    """The checkpoint of the run that it goes on from."""
+    processes: int | None = None
+    """How many torchrun starts for it; None: as many as the run was made with."""
+    retries: int = 0
+    """How often it may still be tried again."""
+    retry_on: str = "infrastructure"
+    """'infrastructure': what the script cannot be blamed for; 'any': whatever made it fail."""
+    time_limit_s: float | None = None
+    live_code: bool = False
+    """Start the script as it is then, not as it was when it was queued."""
+    held: bool = False
+    """Waits until somebody lets it go on."""
+    why: str = ""
+    """What made it be queued again."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """script.json: the process that took the attempt which a supervisor had claimed, and the config as it began."""
+
+    pid: int
+    process_started: float | None
+    began_at: str
+    config: Mapping[str, Any]
+    argv: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """stop.json: somebody asks the supervisor of an attempt to end it."""
+
+    asked_at: str
+    by: str
+    host: str
+
+
+@dataclass(frozen=True)
 class Exit:
-    """exit.json: how an attempt ended."""
+    """exit.json: how an attempt ended. script-exit.json: what the script of a supervised one said of it."""
 
     state: str
     """'finished', 'failed', 'stopped' or 'pruned'."""
@@ -140,6 +215,8 @@ class Exit:
     peak_memory_bytes: int | None = None
     lost_records: int = 0
     """Records that `log` could not write."""
+    cause: str = ""
+    """What ended it, for whoever decides whether to try again: one of `CAUSES`, or '' where the script alone knows."""
 
 
 @dataclass(frozen=True)

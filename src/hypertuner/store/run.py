@@ -1,13 +1,9 @@
-"""Run and Attempt: one folder each, read from its files; nothing is cached and nothing is locked.
-
-A run's state is a pure function of these files and of whether the process that owns the newest attempt is
-alive: `crashed` and `unknown` are derived here, never written.
-"""
+"""Run: one folder, read from its files; nothing is cached and nothing is locked. Its state is a pure function of these
+files and of whether the process that owns its newest attempt is alive."""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
 import itertools
 import math
@@ -21,40 +17,11 @@ from typing import Any
 from hypertuner import files
 from hypertuner.errors import ConfigError, CorruptFileError
 from hypertuner.store import layout, lineage, metrics, records, values
-from hypertuner.store.process import ProcessIdentity
+from hypertuner.store.attempt import Attempt, CheckpointFile, RunState, names_in
 
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
 # As we write them: int() would give "01", or a 1 in another script, the place of "1".
 _NUMBER = re.compile("[1-9][0-9]{0,8}")
-
-
-class RunState(str, enum.Enum):
-    """What a run is doing, or how it ended."""
-
-    draft = "draft"
-    queued = "queued"
-    running = "running"
-    finished = "finished"
-    failed = "failed"
-    stopped = "stopped"
-    pruned = "pruned"
-    crashed = "crashed"
-    """The process is gone without saying goodbye."""
-    unknown = "unknown"
-    """It ran on a host that cannot be asked from here."""
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class CheckpointFile:
-    """One checkpoint's file: complete, self-describing, never overwritten."""
-
-    path: Path
-    attempt: int
-    step: int
-    repeat: int
 
 
 @dataclass(frozen=True)
@@ -67,65 +34,6 @@ class Stretch:
     """Length of its metrics.jsonl that belongs to the path; None: all of it."""
     saved_at: str | None = None
     """When the checkpoint was saved that the next stretch went on from."""
-
-
-class Attempt:
-    """One start of a run's script."""
-
-    def __init__(self, folder: Path) -> None:
-        self.number = int(folder.name)
-        self.layout = layout.AttemptLayout(folder)
-        self._exit: records.Exit | None = None
-
-    @functools.cached_property
-    def started(self) -> records.Started | None:
-        """started.json; None for a folder that nobody claimed."""
-        return records.read(records.Started, self.layout.started)
-
-    def exit(self) -> records.Exit | None:
-        """exit.json; None while the attempt runs, or when it never said goodbye."""
-        # Written once: what was read stays true.
-        if self._exit is None:
-            self._exit = records.read(records.Exit, self.layout.exit)
-        return self._exit
-
-    def owner(self) -> ProcessIdentity | None:
-        """The process that must be asked whether the attempt runs; None when its files tell how it is."""
-        if self.exit() is not None or (started := self.started) is None:
-            return None
-        return ProcessIdentity(
-            started.host, started.boot_id, started.pid_namespace, started.pid, started.process_started
-        )
-
-    def state(self) -> RunState:
-        """finished, failed, stopped or pruned as written; else running, crashed or unknown, as found."""
-        owner = self.owner()
-        if owner is not None and (state := living_state(owner)) != RunState.crashed:
-            return state
-        # It may have said goodbye between the two looks, at its files and at its process.
-        if (ended := self.exit()) is not None:
-            try:
-                return RunState(ended.state)
-            except ValueError:
-                return RunState.unknown
-        return RunState.draft if owner is None else RunState.crashed
-
-    def loaded(self) -> records.ParentLoaded | None:
-        """parent.json; None when it began from nothing, or has not got that far."""
-        return records.read(records.ParentLoaded, self.layout.parent)
-
-    def checkpoints(self) -> list[CheckpointFile]:
-        """Its checkpoints, in the order of (step, repeat)."""
-        found = []
-        for name in _names_in(self.layout.checkpoints):
-            path = self.layout.checkpoints / name
-            if (step := layout.checkpoint_step(path)) is not None:
-                found.append(CheckpointFile(path, self.number, *step))
-        return sorted(found, key=lambda file: (file.step, file.repeat))
-
-    def logged(self) -> Iterator[metrics.Record]:
-        """What it logged, in order."""
-        return metrics.read_records(self.layout.metrics)
 
 
 class Run:
@@ -185,21 +93,34 @@ class Run:
 
     def attempts(self) -> list[Attempt]:
         """Its attempts that were claimed, 1 first."""
-        numbers = sorted(int(name) for name in _names_in(self.layout.attempts) if _NUMBER.fullmatch(name))
+        numbers = sorted(int(name) for name in names_in(self.layout.attempts) if _NUMBER.fullmatch(name))
         attempts = [Attempt(self.layout.attempts / str(number)) for number in numbers]
         return [attempt for attempt in attempts if attempt.layout.started.exists()]
 
     def newest_attempt(self) -> Attempt | None:
-        """The attempt that was claimed last, or None."""
-        attempts = self.attempts()
-        return attempts[-1] if attempts else None
+        """The attempt that was claimed last, or None; one that is void does not count."""
+        return next((attempt for attempt in reversed(self.attempts()) if not attempt.is_void()), None)
+
+    def queued(self) -> records.Queued | None:
+        """queued.json; None when the queue has nothing to do with it, or is done with it."""
+        return records.read(records.Queued, self.layout.queued)
+
+    def is_waiting(self) -> bool:
+        """Whether the queue is to start it: queued.json asks for an attempt that nobody has started yet."""
+        queued = self.queued()
+        if queued is None:
+            return False
+        newest = self.newest_attempt()
+        return newest is None or newest.number < queued.attempt
 
     def state(self) -> RunState:
         """What the run is doing, or how it ended."""
-        if (attempt := self.newest_attempt()) is not None:
+        attempt = self.newest_attempt()
+        if self.layout.queued.exists() and self.is_waiting():
+            state = attempt.state() if attempt is not None else RunState.queued
+            return state if state == RunState.running else RunState.queued
+        if attempt is not None:
             return attempt.state()
-        if self.layout.queued.exists():
-            return RunState.queued
         if self.is_old():
             # 1.0.4 wrote the model last and recorded nothing else.
             return RunState.finished if self.layout.model.exists() else RunState.unknown
@@ -268,18 +189,39 @@ class Run:
             if place.folder.is_symlink() or (place.folder.exists() and any(place.folder.iterdir())):
                 number += 1
                 continue
-            files.make_folder(place.folder)
             try:
-                files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
+                return self.claim(number, started)
             except FileExistsError:
                 number += 1
-                continue
-            return Attempt(place.folder)
 
-    def end_attempt(self, attempt: Attempt, ended: records.Exit) -> bool:
-        """Write exit.json unless somebody already did; whether this call wrote it."""
+    def claim(self, number: int, started: records.Started) -> Attempt:
+        """Claim attempt `number` and no other. FileExistsError when somebody has it."""
+        place = self.layout.attempt(number)
+        files.make_folder(place.folder)
+        files.put_new(place.started, records.to_bytes(dataclasses.replace(started, attempt=number)))
+        return Attempt(place.folder)
+
+    def next_number(self) -> int:
+        """The number that a supervisor is to claim: the same for everybody who asks until somebody has claimed it.
+
+        What a killed supervisor left half written does not take a number; what a stranger put there does.
+        """
+        numbers = [int(name) for name in names_in(self.layout.attempts) if _NUMBER.fullmatch(name)]
+        taken = [number for number in numbers if self._is_taken(self.layout.attempt(number).folder)]
+        return max(taken, default=0) + 1
+
+    @staticmethod
+    def _is_taken(folder: Path) -> bool:
+        return folder.is_symlink() or any(not name.startswith(".") for name in names_in(folder))
+
+    def end_attempt(self, attempt: Attempt, ended: records.Exit, *, script: bool = False) -> bool:
+        """Write how an attempt ended unless somebody already did; whether this call wrote it.
+
+        `script`: the script says so, whose word goes into exit.json where no supervisor is to write that.
+        """
+        supervised = script and attempt.started is not None and attempt.started.exit_by == "supervisor"
         try:
-            files.put_new(attempt.layout.exit, records.to_bytes(ended))
+            files.put_new(attempt.layout.script_exit if supervised else attempt.layout.exit, records.to_bytes(ended))
         except FileExistsError:
             return False
         return True
@@ -326,18 +268,6 @@ class Glance(Run):
     def record(self) -> records.RunRecord | None:
         """run.json at that moment."""
         return self._record
-
-
-def living_state(owner: ProcessIdentity) -> RunState:
-    """The state of an attempt without exit.json, by the process that owns it: running, crashed or unknown."""
-    return {True: RunState.running, False: RunState.crashed, None: RunState.unknown}[owner.is_alive()]
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return [path.name for path in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def is_run_folder(folder: Path) -> bool:

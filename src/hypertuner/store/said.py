@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from pathlib import Path
 
 from hypertuner import settings
 from hypertuner.store import ranks
@@ -24,3 +25,10 @@ def say(text: str, *, rank: int | None = 0) -> None:
 def say_once(text: str, *, rank: int | None = 0) -> None:
     """`say`, the first time only."""
     say(text, rank=rank)
+
+
+def shown(path: Path) -> str:
+    """A path as it is written from the folder that the script was started in."""
+    with contextlib.suppress(ValueError):
+        return f"./{path.relative_to(settings.start_folder())}"
+    return str(path)

@@ -1,0 +1,124 @@
+"""`hypertuner run … --queue`: runs that wait, one for each combination of the values that were typed."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypertuner.cli import given
+from hypertuner.cli.run import Plan, Wanted, plan
+from hypertuner.cli.terminal import count_text, plain, say, value_text
+from hypertuner.index.selection import select
+from hypertuner.queue import launch, make
+from hypertuner.queue.drain import drained_by
+from hypertuner.queue.waiting import Queue, Terms
+from hypertuner.store import Run, Storage
+from hypertuner.store.names import is_name
+
+_MANY = 1000
+_SHOWN = 8
+
+
+def queue_runs(
+    script: Path | None,
+    words: Sequence[str],
+    after_dashes: Sequence[str],
+    wanted: Wanted,
+    terms: Terms,
+    *,
+    seeds: int | None,
+    storage: Storage,
+) -> list[Run]:
+    """Make the runs that the command line describes, and let them wait.
+
+    Raises: GivenError; QueueError; what making a run raises: those that were made by then wait.
+    """
+    plans = [plan(model, script, words, after_dashes, wanted) for model in _models(script, wanted, storage)]
+    orders = [(one, config) for one in plans for config in _configs(one, seeds)]
+    if not orders:
+        raise given.GivenError(f"No run matches {wanted.like!r}: there is nothing to queue.")
+    if len(orders) > _MANY:
+        raise given.GivenError(f"That makes {len(orders):,} runs; at most {_MANY:,} are queued at once.")
+    varied = _varied(plans, seeds)
+    if len(orders) > 1:
+        times = " × ".join(f"{key} {', '.join(map(value_text, values))}" for key, values in varied.items())
+        likes = f" of {count_text(len(plans), 'run')} to repeat" if len(plans) > 1 else ""
+        say(f"{count_text(len(orders), 'run')}{likes}{': ' + times if times else ''}")
+    study = f"{orders[0][0].script.stem}-{time.strftime('%Y%m%d-%H%M%S')}" if len(orders) > 1 else None
+    queue = Queue(storage)
+    made = []
+    for number, (one, config) in enumerate(orders, start=1):
+        processes = one.processes
+        if processes is None:
+            processes = launch.processes_of(one.like) if one.like is not None else 0
+        run = make.make_run(
+            one.script,
+            config,
+            one.arguments,
+            name=f"{wanted.name}-{number}" if wanted.name and len(orders) > 1 else wanted.name,
+            parent=wanted.fork or wanted.start_from,
+            how="fork" if wanted.fork else "start from",
+            asked={*one.asked, *(["seed"] if seeds else [])},
+            storage=storage,
+            folder=one.folder,
+            processes=processes,
+            study=study,
+        )
+        queue.add(run, one.arguments, terms)
+        made.append(run)
+        if number <= _SHOWN:
+            settings = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
+            say(f"queued {run.name}{f'  {plain(settings)}' if settings else ''}")
+    if len(made) > _SHOWN:
+        say(f"… and {len(made) - _SHOWN} more: hypertuner queue ls")
+    say_who_drains(queue)
+    return made
+
+
+def say_who_drains(queue: Queue) -> None:
+    """Say what starts the runs that wait, or how to have them started."""
+    drains = drained_by(queue)
+    if drains is None:
+        say("Nothing drains this queue yet. Start it: hypertuner queue   (--detach lets it outlive this terminal)")
+    elif queue.is_paused:
+        say("The queue is paused. Let it go on: hypertuner queue resume")
+
+
+def _models(script: Path | None, wanted: Wanted, storage: Storage) -> Sequence[Run | None]:
+    """The runs whose configs are taken over, one after the other; [None] when there is none."""
+    if wanted.like:
+        return [storage.open(wanted.like)] if is_name(wanted.like) else select([wanted.like], storage)
+    parent = wanted.fork or wanted.start_from
+    if parent and script is None:
+        from hypertuner.checkpoint import reference
+
+        return [reference.resolve(parent, storage).run]
+    return [None]
+
+
+def _configs(one: Plan, seeds: int | None) -> Iterator[dict[str, Any]]:
+    """The config of each run of a plan: the values that come first change last."""
+    several = {key: value.values for key, value in one.config.items() if isinstance(value, given.Several)}
+    if seeds:
+        several["seed"] = tuple(_seeds(one.config, seeds))
+    for values in itertools.product(*several.values()):
+        yield {**one.config, **dict(zip(several, values, strict=True))}
+
+
+def _seeds(config: dict[str, Any], count: int) -> range:
+    first = config.get("seed", 0)
+    if isinstance(first, bool) or not isinstance(first, int):
+        raise given.GivenError(f"--seeds {count} counts up from the seed, and seed={value_text(first)} is no number.")
+    return range(first, first + count)
+
+
+def _varied(plans: Sequence[Plan], seeds: int | None) -> dict[str, Sequence[Any]]:
+    varied: dict[str, Sequence[Any]] = {}
+    for one in plans[:1]:
+        varied = {key: value.values for key, value in one.config.items() if isinstance(value, given.Several)}
+        if seeds:
+            varied["seed"] = _seeds(one.config, seeds)
+    return varied

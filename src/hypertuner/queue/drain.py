@@ -1,0 +1,400 @@
+"""Draining a queue: starting what waits as long as there is room for it, and seeing to what has ended.
+
+The drainer keeps nothing that the run folders do not say. It may be killed at any moment: what runs goes on under its
+supervisors, and the next drainer takes up where this one was. One process at a time drains a storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+
+from hypertuner import files
+from hypertuner.errors import HypertunerError, QueueError, StorageError, first_line
+from hypertuner.queue import ending, private, tree
+from hypertuner.queue.executor import Executor, Handle
+from hypertuner.queue.slots import Slots, Taken
+from hypertuner.queue.waiting import Entry, Queue
+from hypertuner.store import Attempt, RunState, records, supervised
+from hypertuner.store.process import ProcessIdentity
+from hypertuner.store.together import RUN_VARIABLE
+
+_EVERY_S = 0.1
+_LOOK_EVERY_S = 5.0
+"""How often all run folders are looked at, when nothing has told that they changed."""
+_GONE_FOR_S = 5.0
+"""How long an attempt without an owner may stay so: what is left of its supervisor may be writing its end."""
+_LONGEST_PAUSE_S = 60.0
+
+_GOOD = (RunState.finished, RunState.pruned)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a run of the queue."""
+
+    kind: str
+    """'started', 'ended', 'again', 'void'."""
+    entry: Entry
+    text: str = ""
+
+
+@dataclass
+class _Running:
+    entry: Entry
+    taken: Taken
+    number: int
+    handle: Handle | None
+    gone_since: float | None = None
+
+
+@dataclass
+class _Pause:
+    until: float = 0.0
+    length_s: float = 0.5
+    reason: str = ""
+
+
+@dataclass
+class Drainer:
+    """Drains one queue with what `slots` allows."""
+
+    queue: Queue
+    executor: Executor
+    slots: Slots
+    tell: Callable[[Event], None] = lambda event: None
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why each run that waits does, in words."""
+
+    def __post_init__(self) -> None:
+        self._running: dict[str, _Running] = {}
+        self._entries: dict[str, Entry] = {}
+        self._pauses: dict[str, _Pause] = {}
+        self._seen: object = None
+        self._looked_at = 0.0
+        self._leaves = False
+
+    def leave(self) -> None:
+        """Start nothing more, and let `run` return; what runs goes on."""
+        self._leaves = True
+
+    def run(self, *, until_empty: bool = True) -> None:
+        """Drain until nothing runs and nothing that waits can ever start, or for ever.
+
+        Raises: QueueError when another process drains this storage.
+        """
+        with Turn(self.queue, self.slots.count):
+            try:
+                while not self._leaves:
+                    self.step()
+                    if until_empty and not self._running and not self._may_start():
+                        return
+                    time.sleep(_EVERY_S)
+            finally:
+                self.queue.sweep(self._entries.values())
+                self.executor.close()
+
+    def step(self) -> None:
+        """Look around once: see to what has ended, and start what can be."""
+        self.executor.poll()
+        ended = [running for running in list(self._running.values()) if self._has_ended(running)]
+        for running in ended:
+            del self._running[running.entry.name]
+            self._refresh(running.entry)
+        changed = self.queue.changed()
+        if changed != self._seen or time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+            self._seen = changed
+            self._look()
+        if not self.queue.is_paused and not self._leaves:
+            self._start_what_can()
+
+    @property
+    def running(self) -> list[Entry]:
+        """What runs."""
+        return [running.entry for running in self._running.values()]
+
+    def _look(self) -> None:
+        """Read the whole queue."""
+        self._looked_at = time.monotonic()
+        self._entries = {}
+        for entry in self.queue.entries():
+            self._take_up(entry)
+
+    def _refresh(self, entry: Entry) -> None:
+        """Read one run again."""
+        self._entries.pop(entry.name, None)
+        if (now := self.queue.entry(entry.run)) is not None:
+            self._take_up(now)
+        self._seen = self.queue.changed()
+
+    def _take_up(self, entry: Entry) -> None:
+        self._entries[entry.name] = entry
+        if entry.name in self._running:
+            self._running[entry.name].entry = entry
+        elif not entry.is_waiting:
+            self._adopt_or_settle(entry)
+
+    def _adopt_or_settle(self, entry: Entry) -> None:
+        attempt = entry.attempt
+        assert attempt is not None
+        started = attempt.started
+        state = attempt.state()
+        if state == RunState.unknown:
+            self.reasons[entry.name] = f"attempt {attempt.number} may run on {started.host if started else '?'}"
+        elif state in (RunState.running, RunState.crashed):
+            taken = Taken(started.slots if started else 0, tuple(started.assigned) if started else ())
+            self._running[entry.name] = _Running(entry, taken, attempt.number, None)
+        else:
+            self._settle(entry, attempt, attempt.exit())
+
+    def _has_ended(self, running: _Running) -> bool:
+        """Whether a run is over, and seen to: it is settled here."""
+        if running.handle is not None:
+            if (said := running.handle.poll()) is None:
+                return False
+            running.handle = None
+            if said:
+                self._could_not_start(running, said)
+        attempt = running.entry.run.newest_attempt()
+        if attempt is None or attempt.number < running.number:
+            self._pause(running.entry, "its supervisor was gone before it had started anything")
+            return True
+        state = attempt.state()
+        if state in (RunState.running, RunState.unknown):
+            return False
+        if state == RunState.crashed and attempt.exit() is None:
+            # Both processes of its supervisor are gone. What is left of them may still be ending what they started.
+            running.gone_since = running.gone_since or time.monotonic()
+            if time.monotonic() - running.gone_since < _GONE_FOR_S:
+                return False
+            self._end_what_is_left(running, attempt)
+        if (entry := self.queue.entry(running.entry.run)) is not None and not entry.is_waiting:
+            self._settle(entry, attempt, attempt.exit())
+        return True
+
+    def _end_what_is_left(self, running: _Running, attempt: Attempt) -> None:
+        marks = {RUN_VARIABLE: str(running.entry.run.folder.absolute()), supervised.VARIABLE: str(attempt.number)}
+        tree.end_marked(marks)
+        reason = "its supervisor was killed, or the machine was restarted"
+        running.entry.run.end_attempt(attempt, ending.lost(records.read(records.Exit, attempt.layout.script_exit), reason))
+
+    def _settle(self, entry: Entry, attempt: Attempt, ended: records.Exit | None) -> None:
+        """See to a run whose attempt is over: it waits for another one, or the queue is done with it."""
+        queued, run = entry.queued, entry.run
+        ended = ended or ending.lost(None, "it ended without a word")
+        retriable = ended.cause in records.INFRASTRUCTURE or (queued.retry_on == "any" and ended.state == "failed")
+        withdrawn = attempt.layout.stop.exists()
+        self._pauses.pop(entry.name, None)
+        if retriable and queued.retries > 0 and not withdrawn and ended.state != "finished":
+            again = dataclasses.replace(
+                queued,
+                attempt=attempt.number + 1,
+                retries=queued.retries - 1,
+                resume="last" if run.checkpoints() else queued.resume,
+                why=f"attempt {attempt.number}: {ended.reason}",
+            )
+            self.queue.write(run, again)
+            self._entries[entry.name] = dataclasses.replace(entry, queued=again)
+            self.tell(Event("again", entry, ended.reason))
+            return
+        with contextlib.suppress(FileNotFoundError):
+            files.remove(run.layout.queued)
+        self._entries.pop(entry.name, None)
+        self.tell(Event("ended", entry, ended.reason))
+
+    def _start_what_can(self) -> None:
+        waiting = sorted((entry for entry in self._entries.values() if entry.is_waiting), key=lambda one: one.order)
+        self.reasons = {name: reason for name, reason in self.reasons.items() if name not in self._entries}
+        for position, entry in enumerate(waiting):
+            if entry.name in self._running:
+                continue
+            if (reason := self._blocked(entry)) is not None:
+                self.reasons[entry.name] = reason
+                continue
+            share = self.slots.share(_processes(entry), [running.taken for running in self._running.values()])
+            if isinstance(share, str):
+                # None that wants less goes before it: it would wait for ever.
+                for later in waiting[position:]:
+                    self.reasons.setdefault(later.name, share)
+                return
+            self._start(entry, share.slots, share.gpus)
+
+    def _blocked(self, entry: Entry) -> str | None:
+        """Why a run may not start, whatever room there is."""
+        if entry.queued.held:
+            return "held"
+        if (pause := self._pauses.get(entry.name)) is not None and time.monotonic() < pause.until:
+            return f"waits {pause.length_s:.0f} s: {pause.reason}"
+        if private.read(self.queue.storage.path, entry.queued.private) is None:
+            return "its environment is not here: another user, or another machine, has queued it"
+        for name in entry.queued.after:
+            try:
+                state = self.queue.storage.open(name).state()
+            except HypertunerError as error:
+                return f"waits for {name}: {first_line(error)}"
+            if state not in _GOOD:
+                return f"waits for {name}, which {_does(state)}"
+        return None
+
+    def _may_start(self) -> bool:
+        """Whether anything that waits could start one day without somebody's doing."""
+        if self.queue.is_paused:
+            return False
+        hopeless = {
+            entry.name
+            for entry in self._entries.values()
+            if entry.queued.held or private.read(self.queue.storage.path, entry.queued.private) is None
+        }
+        waiting = [entry for entry in self._entries.values() if entry.is_waiting]
+        while True:
+            more = {entry.name for entry in waiting if any(self._is_over(name, hopeless) for name in entry.queued.after)}
+            if more <= hopeless:
+                break
+            hopeless |= more
+        return any(entry.name not in hopeless for entry in waiting)
+
+    def _is_over(self, name: str, hopeless: set[str]) -> bool:
+        """Whether a run that another waits for will not finish by itself."""
+        if name in hopeless:
+            return True
+        if name in self._entries or name in self._running:
+            return False
+        try:
+            return self.queue.storage.open(name).state() not in (*_GOOD, RunState.running)
+        except HypertunerError:
+            return True
+
+    def _start(self, entry: Entry, slots: int, gpus: tuple[str, ...]) -> None:
+        number = entry.run.next_number()
+        if not entry.run.is_waiting():
+            self._refresh(entry)
+            return
+        self.reasons.pop(entry.name, None)
+        running = _Running(entry, Taken(slots, gpus), number, None)
+        try:
+            running.handle = self.executor.submit(entry, number, slots, gpus)
+        except OSError as error:
+            self._could_not_start(running, f"{entry.queued.python}: {error.strerror}")
+            self._refresh(entry)
+            return
+        self._running[entry.name] = running
+        self.tell(Event("started", entry, "GPU " + ", ".join(gpus) if gpus else ""))
+
+    def _could_not_start(self, running: _Running, reason: str) -> None:
+        """Nothing claimed the attempt and nothing will: it is recorded as one that could not be started."""
+        run = running.entry.run
+        if run.next_number() != running.number:
+            return
+        with contextlib.suppress(FileExistsError, StorageError, OSError):
+            about = {"python": "", "platform": "", "user": ""}
+            started = records.Started.here(exit_by="supervisor", config=run.config(), **about)
+            attempt = run.claim(running.number, started)
+            run.end_attempt(attempt, ending.not_started(f"its supervisor could not be started: {reason}"))
+            if (entry := self.queue.entry(run)) is not None:
+                self._settle(dataclasses.replace(entry, attempt=attempt), attempt, attempt.exit())
+
+    def _pause(self, entry: Entry, reason: str) -> None:
+        """Let some time pass before a run that could not be started is tried again."""
+        pause = self._pauses.setdefault(entry.name, _Pause())
+        pause.reason = reason
+        pause.until = time.monotonic() + pause.length_s
+        self.tell(Event("void", entry, f"{reason}; once more in {pause.length_s:g} s"))
+        pause.length_s = min(2 * pause.length_s, _LONGEST_PAUSE_S)
+
+
+def _processes(entry: Entry) -> int:
+    if entry.queued.processes is not None:
+        return entry.queued.processes
+    record = entry.run.record()
+    return record.processes if record is not None else 0
+
+
+def _does(state: RunState) -> str:
+    words = {RunState.running: "runs", RunState.queued: "waits", RunState.draft: "nobody has queued"}
+    return words.get(state, f"has {state}" if state in (RunState.failed, RunState.crashed) else f"is {state}")
+
+
+class Turn:
+    """The right to drain a storage, which one process has at a time; it ends with the block or with the process."""
+
+    def __init__(self, queue: Queue, slots: int) -> None:
+        self._queue = queue
+        self._slots = slots
+        self._descriptor = -1
+
+    def __enter__(self) -> Turn:
+        import fcntl
+
+        place = self._queue.layout
+        files.make_folder(place.folder)
+        # The folder itself is locked: it is there for every drainer, and the system lets go of it when a process ends.
+        self._descriptor = os.open(place.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._refuse(drained_by(self._queue))
+        except OSError:  # a file system without locks: whoever is named there is asked
+            other = drained_by(self._queue)
+            if other is not None and other.identity.is_alive() is not False:
+                self._refuse(other)
+        mine = ProcessIdentity.mine()
+        record = {**dataclasses.asdict(mine), "since": records.now(), "slots": self._slots}
+        files.replace(place.drainer, records.to_bytes(record))
+        return self
+
+    def _refuse(self, other: Drains | None) -> None:
+        os.close(self._descriptor)
+        who = f"Process {other.identity.pid} on {other.identity.host}" if other is not None else "Another process"
+        since = f" since {other.since}" if other is not None else ""
+        raise QueueError(
+            f"{who} drains this storage{since}: {self._queue.storage.path}.\n"
+            "  What is queued is started by it. To take over: hypertuner queue stop, then again."
+        )
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            files.remove(self._queue.layout.drainer)
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True)
+class Drains:
+    """Who drains a storage."""
+
+    identity: ProcessIdentity
+    since: str
+    slots: int
+
+
+def drained_by(queue: Queue) -> Drains | None:
+    """Who drains a storage, as it says itself; None when nobody does, or who did is gone."""
+    try:
+        values = records.read_json(queue.layout.drainer)
+        names = {one.name for one in dataclasses.fields(ProcessIdentity)}
+        identity = ProcessIdentity(**{name: values[name] for name in names})
+        found = Drains(identity, str(values["since"]), int(values["slots"]))
+    except (OSError, StorageError, KeyError, TypeError, ValueError):
+        return None
+    return found if identity.is_alive() is not False else None
+
+
+@contextlib.contextmanager
+def leaving_on_signals(drainer: Drainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM make a drainer leave, while the block runs."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        drainer.leave()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, leave) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

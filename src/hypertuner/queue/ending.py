@@ -1,0 +1,134 @@
+"""How an attempt ended, and why: from the return code, from what its script said, and from what was asked of it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hypertuner.queue import launch
+from hypertuner.store import Attempt, Run, records
+
+# The line that ends a traceback, and what a launcher or the system says instead of one.
+_ERROR_LINE = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$")
+_GPU_MEMORY = ("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory")
+_CPU_MEMORY = ("out of memory on the CPU", "MemoryError", "DefaultCPUAllocator: can't allocate memory")
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody, or a limit, asked of an attempt before it ended."""
+
+    cause: str
+    """'stopped', 'time limit' or 'terminated'."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a supervisor saw of its attempt, besides the return code."""
+
+    asked: Asked | None = None
+    output: Sequence[str] = ()
+    """The last lines that the script printed."""
+    killed_for_memory: bool = False
+    """Whether the kernel has killed a process of it for want of memory, or had every reason to."""
+    peak_memory_bytes: int | None = None
+
+
+def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
+    """(state, reason) of an attempt, as far as the return code of its process tells."""
+    record = run.record()
+    state, reason = "finished", "the script ended"
+    if code < 0:
+        number = signal.Signals(-code)
+        stopped = number in (signal.SIGINT, signal.SIGTERM)
+        state = "stopped" if stopped else "failed"
+        reason = "stopped by Ctrl-C" if number == signal.SIGINT else f"{state} by {number.name}"
+        if number.name == "SIGKILL":
+            reason = "killed by SIGKILL (out of memory on the CPU, or by hand)"
+    elif code > 0:
+        state, reason = "failed", f"exit code {code}"
+    elif record is not None and record.parent is not None and not attempt.layout.parent.exists():
+        state, reason = "failed", f"parent never loaded: the script made no Saver for {record.parent.reference}"
+    return state, reason
+
+
+def conclude(run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int) -> records.Exit:
+    """exit.json of a supervised attempt.
+
+    Args:
+        code: return code of the process; below 0 the signal that killed it.
+        said: what the script wrote of its own end.
+        processes: how many processes torchrun was to start; 0 without it.
+    """
+    ended = records.Exit(
+        state="finished",
+        code=code if code >= 0 else None,
+        signal=signal.Signals(-code).name if code < 0 else None,
+        reason="",
+        ended_at=records.now(),
+        traceback=said.traceback if said else None,
+        peak_memory_bytes=max(seen.peak_memory_bytes or 0, (said and said.peak_memory_bytes) or 0) or None,
+        lost_records=said.lost_records if said else 0,
+    )
+    if seen.asked is not None and not (code == 0 and said is not None and said.state == "finished"):
+        return replace(ended, state="stopped", reason=seen.asked.reason, cause=seen.asked.cause)
+    if said is not None and not (said.state == "finished" and code != 0):
+        better = launch.verdict(said, code, ()) if processes else None
+        state, reason = better or (said.state, said.reason)
+        return replace(ended, state=state, reason=reason, cause=_cause(state, reason))
+    if code == -signal.SIGKILL:
+        peak = f" (it had {_gigabytes(ended.peak_memory_bytes)})" if ended.peak_memory_bytes else ""
+        if seen.killed_for_memory:
+            return replace(
+                ended, state="failed", reason=f"out of memory on the CPU: the kernel killed it{peak}", cause="cpu memory"
+            )
+        return replace(ended, state="failed", reason="killed by SIGKILL from outside", cause="killed")
+    state, reason = (launch.verdict(said, code, ()) if processes else None) or read_code(run, attempt, code)
+    if state == "failed" and code > 0 and (line := _error_line(seen.output)):
+        reason = line
+    cause = "stopped" if code == -signal.SIGINT else "terminated" if code == -signal.SIGTERM else _cause(state, reason)
+    return replace(ended, state=state, reason=reason, cause=cause)
+
+
+def lost(said: records.Exit | None, reason: str) -> records.Exit:
+    """exit.json of an attempt whose supervisor was killed: what the script said of its end, if it came to that."""
+    if said is not None:
+        return replace(said, cause=_cause(said.state, said.reason))
+    return records.Exit(
+        state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="lost"
+    )
+
+
+def not_started(reason: str) -> records.Exit:
+    """exit.json of an attempt of which nothing could be started."""
+    return records.Exit(
+        state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="not started"
+    )
+
+
+def _cause(state: str, reason: str) -> str:
+    if state == "stopped":
+        return "terminated" if "SIGTERM" in reason else "stopped"
+    if state != "failed":
+        return ""
+    if any(mark in reason for mark in _GPU_MEMORY):
+        return "gpu memory"
+    if any(mark in reason for mark in _CPU_MEMORY):
+        return "cpu memory"
+    return "exception"
+
+
+def _error_line(output: Sequence[str]) -> str | None:
+    """What the script printed as its last word, where that is an error's line."""
+    for line in reversed(output):
+        if line.strip():
+            return line.strip()[:_LONGEST] if _ERROR_LINE.match(line) else None
+    return None
+
+
+def _gigabytes(nbytes: int | None) -> str:
+    return f"{(nbytes or 0) / 1e9:.1f} GB"

@@ -1,0 +1,365 @@
+"""The supervisor of one attempt: claims it, starts the script, watches it, and writes how it ended.
+
+Two processes. The first claims the attempt, and then does nothing but wait for the second: `started.json` names it, and
+while it lives the attempt is supervised. The second starts the script in a session of its own and does all the rest. If
+it is killed, the first ends what it had started and says so in exit.json; if the first is killed, the second does.
+
+What is on the disk tells how far it came: `started.json` without `output.log` is an attempt of which nothing was
+started; it is void as soon as its supervisor is gone. An attempt is never started twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hypertuner import files, settings
+from hypertuner.errors import HypertunerError, first_line
+from hypertuner.queue import code, ending, private, start, tree
+from hypertuner.store import Attempt, Run, capture, records, supervised
+from hypertuner.store.output import OutputReader, OutputWriter
+
+_GUARD_IS_GONE = signal.SIGUSR2
+_TICK_S = 0.5
+_LEFT_BEHIND_GRACE_S = 5.0
+"""How long what the script has left behind may take to end, once the script itself has."""
+TAKEN = 3
+"""Exit code of a supervisor that found its attempt claimed by another."""
+
+Spawn = Callable[["Start", int], int]
+"""Starts a script whose output goes to a file descriptor; returns its pid, a child of this process."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a supervisor is told: which attempt, and what of the machine it may use."""
+
+    run: Path
+    number: int
+    slots: int = 1
+    gpus: tuple[str, ...] = ()
+    """UUIDs."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `main` takes it."""
+        return {"run": str(self.run), "number": self.number, "slots": self.slots, "gpus": self.gpus}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A script to start: all that its process is made of."""
+
+    command: Sequence[str]
+    script: Path
+    arguments: Sequence[str]
+    """What the script itself gets."""
+    is_plain: bool
+    """Whether the command is `python SCRIPT ARGUMENTS`."""
+    environment: Mapping[str, str]
+    folder: Path
+
+
+def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
+    """Supervise one attempt from its claim to its end; the exit code of the supervisor.
+
+    Args:
+        argument: a `Task` as JSON.
+        spawn: how the script is started; as a process of its own when None.
+    """
+    task = Task(Path(argument["run"]), argument["number"], argument["slots"], tuple(argument["gpus"]))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # until there is something to end
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    tree.adopt_orphans()
+    run = Run(task.run)
+    queued = run.queued()
+    if queued is None or not run.is_waiting() or run.next_number() != task.number:
+        return TAKEN
+    record = run.record()
+    about = capture.gather(Path(record.folder) if record is not None else run.folder)
+    about = {**about, "argv": (), "assigned": task.gpus, "slots": task.slots}
+    try:
+        attempt = run.claim(task.number, records.Started.here(exit_by="supervisor", config=run.config(), **about))
+    except FileExistsError:
+        return TAKEN
+    guard = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        tree.be_told_of_death(guard, _GUARD_IS_GONE)
+        supervisor = _Supervisor(run, attempt, queued, task, spawn or as_process)
+        try:
+            supervisor.supervise()
+        except BaseException:  # whatever it is: the first process ends what was started, and says that this one failed
+            supervisor.say(traceback.format_exc())
+            os._exit(70)
+        os._exit(0)
+    return _guard(run, attempt, pid)
+
+
+def _guard(run: Run, attempt: Attempt, pid: int) -> int:
+    """Wait for the supervisor; when it was killed, end what it had started and say so."""
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(pid, number))
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0 or not attempt.layout.output.exists():
+        return 0
+    reason = f"its supervisor failed: {attempt.layout.output} says why"
+    if code < 0:
+        reason = f"its supervisor was killed by {signal.Signals(-code).name}"
+    _conclude_loss(run, attempt, reason)
+    return 1
+
+
+def _conclude_loss(run: Run, attempt: Attempt, reason: str) -> None:
+    tree.end_descendants(0)
+    said = records.read(records.Exit, attempt.layout.script_exit)
+    run.end_attempt(attempt, ending.lost(said, f"{reason}; what it had started was ended"))
+
+
+def as_process(start: Start, output: int) -> int:
+    """Start a script as a process of its own; its pid."""
+    parent = os.getpid()
+    process = subprocess.Popen(
+        start.command,
+        env=dict(start.environment),
+        cwd=start.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=lambda: tree.be_told_of_death(parent, signal.SIGKILL),
+    )
+    process.returncode = 0  # whoever reaps all children reaps this one: Popen is not to wait for it
+    return process.pid
+
+
+class _Supervisor:
+    """The process that starts a script and watches it."""
+
+    def __init__(self, run: Run, attempt: Attempt, queued: records.Queued, task: Task, spawn: Spawn) -> None:
+        self._run = run
+        self._attempt = attempt
+        self._queued = queued
+        self._task = task
+        self._spawn = spawn
+        self._processes = start.launch.processes_of(run) if queued.processes is None else queued.processes
+        self._asked: ending.Asked | None = None
+        self._kill_at: float | None = None
+        self._code: int | None = None
+        self._guard_is_gone = False
+        self._short_of_memory = False
+        self._output: OutputWriter | None = None
+
+    def say(self, text: str) -> None:
+        """A line of the supervisor's own among what the script prints."""
+        if self._output is not None:
+            self._output.write(f"hypertuner: {text}\n".encode(errors="replace"))
+            self._output.tick()
+
+    def supervise(self) -> None:
+        """From the first byte of its output to exit.json."""
+        wake, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, _GUARD_IS_GONE):
+            signal.signal(number, self._noted)
+        read, write = os.pipe()
+        self._output = output = OutputWriter(self._attempt.layout)
+        if not self._attempt.layout.output.exists():
+            return  # a full disk: with no mark that something was started nothing is, and the attempt is void
+        try:
+            pid = self._spawn(self._what(), write)
+        except (HypertunerError, OSError) as error:
+            self.say(str(error))
+            output.close()
+            self._run.end_attempt(self._attempt, ending.not_started(first_line(error)))
+            return
+        os.close(write)
+        self._watch(pid, read, wake, output)
+        output.close()
+        self._conclude()
+
+    def _what(self) -> Start:
+        kept = private.read(self._run.folder.parent, self._queued.private)
+        found = code.code_of(self._run, self._queued)
+        if found.note:
+            self.say(found.note)
+        arguments = kept.arguments if kept is not None else ()
+        environment = {
+            **start.environment(self._run, self._queued.resume),
+            supervised.VARIABLE: str(self._attempt.number),
+        }
+        environment.setdefault("PYTHONUNBUFFERED", "1")  # what a killed script has printed is to be read
+        if found.beside is not None:
+            places = [environment.get("PYTHONPATH"), str(found.beside)]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+        record = self._run.record()
+        folder = Path(record.folder) if record is not None else self._run.folder
+        if not folder.is_dir():
+            raise HypertunerError(f"The working folder of run {self._run.name!r} is not there: {folder}.")
+        command = start.command(self._run, found.script, arguments, self._processes)
+        own = command[len(start.launch.interpreter(self._processes)) + 1 :]
+        return Start(command, found.script, own, self._processes == 0, environment, folder)
+
+    def _noted(self, number: int, frame: FrameType | None) -> None:
+        if number == _GUARD_IS_GONE:
+            self._guard_is_gone = True
+        elif number != signal.SIGCHLD and self._asked is None:
+            name = signal.Signals(number).name
+            self._asked = ending.Asked("terminated", f"stopped by {name}: the machine shuts down, or by hand")
+
+    def _watch(self, pid: int, read: int, wake: int, output: OutputWriter) -> None:
+        os.set_blocking(read, False)
+        poll = select.poll()
+        poll.register(read, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        began, next_tick = time.monotonic(), time.monotonic()
+        is_open, passed_on = True, False
+        with self._sampling(pid) as sample:
+            while self._code is None:
+                for descriptor, _ in poll.poll(max(0.0, next_tick - time.monotonic()) * 1000):
+                    if descriptor == wake:
+                        _drain(wake)
+                    elif not _pass_on(read, output):
+                        is_open = False
+                        poll.unregister(read)
+                for ended, status in tree.reap():
+                    if ended == pid:
+                        self._code = status
+                if self._guard_is_gone:
+                    _conclude_loss(self._run, self._attempt, "the process that guards its supervisor was killed")
+                    os._exit(0)
+                if (now := time.monotonic()) < next_tick and not (self._asked and not passed_on):
+                    continue
+                next_tick = now + _TICK_S
+                output.tick()
+                sample()
+                self._look_for_reasons(now - began)
+                if self._asked is not None and not passed_on:
+                    passed_on = True
+                    self._kill_at = now + settings.GRACE_S.get()
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+                if self._kill_at is not None and now >= self._kill_at and self._code is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            tree.end_descendants(0 if self._kill_at is not None and next_tick > self._kill_at else _LEFT_BEHIND_GRACE_S)
+        if is_open:
+            _pass_on(read, output)
+        os.close(read)
+
+    @contextlib.contextmanager
+    def _sampling(self, pid: int) -> Any:
+        yield lambda: None
+
+    def _look_for_reasons(self, ran_s: float) -> None:
+        """See whether somebody has asked it to stop, or its time is up."""
+        if self._asked is not None:
+            return
+        limit = self._queued.time_limit_s
+        if limit is not None and ran_s >= limit:
+            self._asked = ending.Asked("time limit", f"time limit of {limit:g} s")
+        elif self._attempt.layout.stop.exists():
+            stop = records.read(records.Stop, self._attempt.layout.stop)
+            by = f" by {stop.by}" if stop is not None and stop.by else ""
+            self._asked = ending.Asked("stopped", f"stopped{by}")
+
+    def _conclude(self) -> None:
+        assert self._code is not None
+        said = records.read(records.Exit, self._attempt.layout.script_exit)
+        newest = self._run.attempts()[-1]
+        seen = ending.Seen(
+            asked=self._asked,
+            output=OutputReader(self._attempt.layout).tail(5),
+            killed_for_memory=self._short_of_memory,
+            peak_memory_bytes=_peak_memory_bytes(),
+        )
+        if newest.number != self._attempt.number and said is None:
+            said = newest.exit()  # torchrun has started its ranks again: the last of them know
+        self._run.end_attempt(
+            self._attempt, ending.conclude(self._run, self._attempt, self._code, said, seen, self._processes)
+        )
+        if newest.number != self._attempt.number:
+            self._run.end_attempt(
+                newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes)
+            )
+
+
+def ask_to_stop(attempt: Attempt) -> None:
+    """Ask the supervisor of an attempt to end it, wherever it runs: it looks for this twice a second."""
+    import socket
+
+    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=socket.gethostname())
+    with contextlib.suppress(FileExistsError):
+        files.put_new(attempt.layout.stop, records.to_bytes(stop))
+
+
+def _peak_memory_bytes() -> int | None:
+    """Most memory that one process of those that have ended had resident."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _pass_on(read: int, output: OutputWriter) -> bool:
+    """Hand what waits in a pipe to the output; False when nobody can write into it any more."""
+    for _ in range(64):  # then it is time to look around
+        try:
+            data = os.read(read, 1 << 16)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        output.write(data)
+    return True
+
+
+def _drain(descriptor: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while os.read(descriptor, 4096):
+            pass
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def start_detached(task: Task, python: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the supervisor of an attempt in a session of its own: it outlives whoever starts it.
+
+    It has nothing to say on its standard error, unless it could not even begin.
+
+    Args:
+        python: the interpreter; hypertuner is installed in it.
+
+    Raises: OSError when the interpreter cannot be started.
+    """
+    # `-c`, without the current folder in the path: a `json.py` of the user's is not for us.
+    program = (
+        "import sys; sys.path[:1] = sys.path[:1] if sys.path[0] else []; import json; "
+        "from hypertuner.queue import supervisor; sys.exit(supervisor.main(json.loads(sys.argv[1])))"
+    )
+    return subprocess.Popen(
+        [python, "-c", program, json.dumps(task.to_json())],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )

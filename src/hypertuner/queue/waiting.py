@@ -1,0 +1,213 @@
+"""The queue of a storage: what waits, in which order, and what people do with it.
+
+There is no file of the queue. It is what the run folders say: a `queued.json` in each run that an attempt is to be made
+of. Whoever changes one touches `.queue/changed`, so that whoever drains the queue looks at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hypertuner import files
+from hypertuner.errors import CorruptFileError, QueueError, first_line
+from hypertuner.queue import private
+from hypertuner.store import Attempt, Run, RunState, Storage, layout, records
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that the queue has to do with, at one moment."""
+
+    run: Run
+    queued: records.Queued
+    attempt: Attempt | None
+    """The newest that was started; void ones do not count."""
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nobody has started what it asks for."""
+        return self.attempt is None or self.attempt.number < self.queued.attempt
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """Sorts entries as they are started."""
+        return (-self.queued.priority, self.queued.place, self.run.name)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On which terms a run is queued."""
+
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    retries: int = 0
+    retry_on: str = "infrastructure"
+    time_limit_s: float | None = None
+    live_code: bool = False
+
+
+class Queue:
+    """The queue of one storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.layout = layout.QueueLayout(storage.path)
+        self._known: dict[str, tuple[tuple[int, int], Entry]] = {}
+        self.unreadable: dict[str, str] = {}
+        """Runs whose queued.json cannot be read, each with what is wrong: they are left alone."""
+
+    def add(
+        self,
+        run: Run,
+        arguments: Sequence[str],
+        terms: Terms = Terms(),  # noqa: B008  # it is frozen
+        *,
+        resume: str | None = None,
+        processes: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> records.Queued:
+        """Let a run wait for its next attempt, with this process's environment and interpreter.
+
+        Args:
+            arguments: handed to the script as they are.
+            resume: the checkpoint of the run that it goes on from: 'last', 'best' or a step.
+
+        Raises: QueueError when it waits already, or runs.
+        """
+        if run.is_waiting():
+            raise QueueError(f"Run {run.name!r} is in the queue already.\n  Move it: hypertuner queue mv {run.name}")
+        if run.state() == RunState.running:
+            raise QueueError(f"Run {run.name!r} is running.\n  Stop it first: hypertuner stop {run.name}")
+        for other in terms.after:
+            self.storage.open(other)
+        kept = private.keep(self.storage.path, environment or os.environ, arguments)
+        newest = run.newest_attempt()
+        queued = records.Queued(
+            attempt=newest.number + 1 if newest is not None else 1,
+            queued_at=records.now(),
+            place=time.time(),
+            python=sys.executable,
+            private=kept,
+            resume=resume,
+            processes=processes,
+            **dataclasses.asdict(terms),
+        )
+        self.write(run, queued)
+        return queued
+
+    def write(self, run: Run, queued: records.Queued) -> None:
+        """Replace queued.json of a run."""
+        files.replace(run.layout.queued, records.to_bytes(queued))
+        self._touch()
+
+    def entries(self) -> list[Entry]:
+        """All runs that the queue has to do with, in the order in which they are started."""
+        names = self.storage.folder_names()
+        for gone in self._known.keys() - set(names):
+            del self._known[gone]
+        found = (self.entry(Run(self.storage.path / name)) for name in names)
+        return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.order)
+
+    def waiting(self) -> list[Entry]:
+        """Those that wait, in the order in which they are started."""
+        return [entry for entry in self.entries() if entry.is_waiting]
+
+    def entry(self, run: Run) -> Entry | None:
+        """What the queue has to do with a run; None: nothing.
+
+        Of a run that was waiting and whose queued.json is the same as then, the same: whoever starts it looks again.
+        """
+        if (mark := _stamp(run.layout.queued)) is None:
+            self._known.pop(run.name, None)
+            self.unreadable.pop(run.name, None)
+            return None
+        known = self._known.get(run.name)
+        if known is not None and known[0] == mark and known[1].is_waiting:
+            return known[1]
+        try:
+            queued = run.queued()
+            entry = Entry(run, queued, run.newest_attempt()) if queued is not None else None
+        except (CorruptFileError, OSError) as error:
+            self.unreadable[run.name] = first_line(error)
+            return None
+        if entry is not None:
+            self.unreadable.pop(run.name, None)
+            self._known[run.name] = (mark, entry)
+        return entry
+
+    def move(self, entry: Entry, *, before: Entry | None = None, last: bool = False) -> None:
+        """Put a run before another, before all that wait, or last; its priority becomes that of its neighbours."""
+        others = [other for other in self.waiting() if other.name != entry.name]
+        if not others:
+            return
+        if last:
+            place, priority = others[-1].queued.place + 1, others[-1].queued.priority
+        else:
+            at = next((i for i, other in enumerate(others) if before and other.name == before.name), 0)
+            priority, place = others[at].queued.priority, others[at].queued.place - 1
+            if at and others[at - 1].queued.priority == priority:
+                place = (others[at - 1].queued.place + others[at].queued.place) / 2
+        self.write(entry.run, dataclasses.replace(entry.queued, place=place, priority=priority))
+
+    def withdraw(self, entry: Entry) -> None:
+        """Take a run out of the queue: it is a draft again, or what its last attempt was. One that runs goes on, and is
+        not tried again."""
+        if entry.is_waiting:
+            files.remove(entry.run.layout.queued)
+        else:
+            self.write(entry.run, dataclasses.replace(entry.queued, retries=0))
+        self._touch()
+
+    def hold(self, entry: Entry, *, held: bool) -> None:
+        """Let a run that waits stay where it is, until it is let go on."""
+        self.write(entry.run, dataclasses.replace(entry.queued, held=held))
+
+    def pause(self) -> None:
+        """Start nothing new; what runs goes on."""
+        files.make_folder(self.layout.folder)
+        files.replace(self.layout.paused, records.to_bytes({"paused_at": records.now()}))
+        self._touch()
+
+    def unpause(self) -> None:
+        """Let it go on."""
+        with contextlib.suppress(FileNotFoundError):
+            files.remove(self.layout.paused)
+        self._touch()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing new is to be started."""
+        return self.layout.paused.exists()
+
+    def changed(self) -> tuple[Any, ...]:
+        """Differs from what it was when somebody has changed the queue, or made or removed a run."""
+        return tuple(_stamp(path) for path in (self.layout.changed, self.storage.path))
+
+    def sweep(self, entries: Iterable[Entry]) -> None:
+        """Remove the environments that none of these needs any more."""
+        private.sweep(self.storage.path, {entry.queued.private for entry in entries})
+
+    def _touch(self) -> None:
+        files.make_folder(self.layout.folder)
+        with contextlib.suppress(OSError):
+            files.replace(self.layout.changed, b"\n")
+
+
+def _stamp(path: Any) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
