@@ -84,6 +84,24 @@ RANKS_WAIT_S = Setting(
     "HYPERTUNER_RANKS_WAIT_S",
     "how long a rank waits for rank 0 to say which run or checkpoint it is, in seconds",
 )
+OUTPUT_HEAD_BYTES = Setting(
+    "output_head_bytes",
+    16_000_000,  # 200,000 lines: more than anybody reads, and quick to open
+    "HYPERTUNER_OUTPUT_HEAD_BYTES",
+    "how much of the beginning of a run's output is kept, in bytes",
+)
+OUTPUT_PART_BYTES = Setting(
+    "output_part_bytes",
+    16_000_000,
+    "HYPERTUNER_OUTPUT_PART_BYTES",
+    "size of each part of a run's output after that, of which the newest two are kept, in bytes",
+)
+OUTPUT_PENDING_S = Setting(
+    "output_pending_s",
+    2.0,  # an hour of a progress bar then takes some 200 kB
+    "HYPERTUNER_OUTPUT_PENDING_S",
+    "how often, at most, the state of a line that is not over (a progress bar) is written down, in seconds",
+)
 
 ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = (
     STORAGE,
@@ -97,6 +115,9 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     TRAIL_BYTES,
     READ,
     RANKS_WAIT_S,
+    OUTPUT_HEAD_BYTES,
+    OUTPUT_PART_BYTES,
+    OUTPUT_PENDING_S,
 )
 
 _AT_IMPORT = Path.cwd()
