@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from hypertuner.errors import NO_ROOM, refusal_named
+from hypertuner.errors import refusal_named
+from hypertuner.syscalls import linux
 
 # What file systems without hard links answer (FAT, some FUSE and network mounts).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -90,24 +91,11 @@ class NewFile(io.FileIO):
         """Take `nbytes` of room now, where the file system can: a full disk is known before anything is written."""
         with refusal_named(self.target):
             _do("reserve", str(self.name))
-            _linux("fallocate", self.fileno(), _KEEP_SIZE, 0, nbytes)
+            linux("fallocate", self.fileno(), _KEEP_SIZE, 0, nbytes)
 
     def begin_sync(self, start: int, nbytes: int) -> None:
         """Let the disk begin with these bytes while others are made; nothing is promised before `fsync`."""
-        _linux("sync_file_range", self.fileno(), start, nbytes, _WRITE)
-
-
-def _linux(name: str, descriptor: int, *arguments: int) -> None:
-    """A call that Python does not offer, where it is to be had. OSError for want of room, and for nothing else."""
-    if sys.platform != "linux" or sys.maxsize < 2**32:
-        return
-    import ctypes
-
-    call = getattr(ctypes.CDLL(None, use_errno=True), name, None)  # musl has fewer
-    if call is None or not call(descriptor, *map(ctypes.c_int64, arguments)):
-        return
-    if (code := ctypes.get_errno()) in NO_ROOM:
-        raise OSError(code, os.strerror(code))
+        linux("sync_file_range", self.fileno(), start, nbytes, _WRITE)
 
 
 class Draft:
@@ -280,6 +268,10 @@ class Appender:
             if not self._is_named:
                 sync_folder(self.path.parent)
                 self._is_named = True
+
+    def fileno(self) -> int:
+        """Its descriptor: what a process prints may go there."""
+        return self._descriptor
 
     def close(self) -> None:
         """Close the file; nothing is pending."""

@@ -90,6 +90,24 @@ GRACE_S = Setting(
     "HYPERTUNER_GRACE_S",
     "how long a script that is stopped may take to save, in seconds; then it is killed with all it started",
 )
+OUTPUT_HEAD_BYTES = Setting(
+    "output_head_bytes",
+    16_000_000,  # 200,000 lines: more than anybody reads, and quick to open
+    "HYPERTUNER_OUTPUT_HEAD_BYTES",
+    "how much of the beginning of a run's output is kept, in bytes",
+)
+OUTPUT_PART_BYTES = Setting(
+    "output_part_bytes",
+    16_000_000,
+    "HYPERTUNER_OUTPUT_PART_BYTES",
+    "size of each part of a run's output after that, of which the newest two are kept, in bytes",
+)
+OUTPUT_PENDING_S = Setting(
+    "output_pending_s",
+    2.0,  # an hour of a progress bar then takes some 200 kB
+    "HYPERTUNER_OUTPUT_PENDING_S",
+    "how often, at most, the state of a line that is not over (a progress bar) is written down, in seconds",
+)
 
 ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = (
     STORAGE,
@@ -104,6 +122,9 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     READ,
     RANKS_WAIT_S,
     GRACE_S,
+    OUTPUT_HEAD_BYTES,
+    OUTPUT_PART_BYTES,
+    OUTPUT_PENDING_S,
 )
 
 _AT_IMPORT = Path.cwd()

@@ -1,5 +1,5 @@
-"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `diff`, `verify`, `trust`, `export`, `demo`;
-`mv`, `rm` and their kind.
+"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `logs`, `diff`, `verify`, `trust`, `export`,
+`demo`; `mv`, `rm` and their kind.
 
 A front door: it parses, makes one call, prints. Exit codes: 0 it worked, 1 an error that hypertuner raises on purpose
 (or a damaged file that `verify` found), 2 a command that cannot be read; `run` gives the script's own. Results go to
@@ -33,8 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _command(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Closed here, where it may fail: Python would try once more at its end, and complain.
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # SystemExit is typer's answer to a closed pipe. Closed here, where it may fail: Python would try once more at
+        # its end, and complain.
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()
         return _NOBODY_READS

@@ -274,6 +274,26 @@ def show(
     show_(what, storage_at(storage), as_json=as_json)
 
 
+@app.command(short_help="Print what a run's script printed.")
+def logs(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run.", autocompletion=run_names)],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run is over; Ctrl-C leaves it running.")
+    ] = False,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=0, metavar="N", help="Only the last N lines.")
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, metavar="N", help="Of this attempt. Default: the newest.")
+    ] = None,
+    storage: StoragePath = None,
+) -> None:
+    """Print what a run's script printed; of progress bars their last state."""
+    from hypertuner.cli.logs import logs as logs_
+
+    logs_(run, storage_at(storage), follow=follow, lines=lines, number=attempt)
+
+
 @app.command(
     short_help="Show what differs between two runs.",
     epilog="A run is compared as it ended, run@best or a file as that checkpoint says of itself.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
@@ -69,7 +70,7 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
             f"Process {drains.identity.pid} on {drains.identity.host} drains this storage since {drains.since}."
         )
     files.make_folder(queue.layout.folder)
-    with open_log(queue) as log:
+    with contextlib.closing(files.Appender(queue.layout.log)) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "hypertuner", "queue", *words, "--storage", str(storage.path)],
             stdin=subprocess.DEVNULL,
@@ -84,11 +85,6 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
         raise QueueError(f"The drainer ended with {process.returncode}: {queue.layout.log} says why.")
     say(f"Process {process.pid} drains {storage.path}; what it does: {queue.layout.log}")
     say("  hypertuner queue ls   what waits and runs; hypertuner queue stop   ends it, and lets what runs go on")
-
-
-def open_log(queue: Queue) -> Any:
-    """The file that a detached drainer appends to."""
-    return files.open_to_append(queue.layout.log)
 
 
 class _Says:

@@ -77,7 +77,8 @@ def is_terminal() -> bool:
 
 def plain(text: object) -> str:
     """`text` on one line, with what would steer a terminal or turn the direction of writing spelled out."""
-    return "".join(sign if sign.isprintable() else _spelled(sign) for sign in str(text))
+    text = str(text)
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else _spelled(sign) for sign in text)
 
 
 def _spelled(sign: str) -> str:

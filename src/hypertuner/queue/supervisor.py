@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hypertuner import files, settings
+from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, first_line
 from hypertuner.queue import code, ending, private, start, tree
 from hypertuner.store import Attempt, Run, capture, records, supervised
@@ -83,7 +83,7 @@ def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # until there is something to end
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    tree.adopt_orphans()
+    syscalls.adopt_orphans()
     run = Run(task.run)
     queued = run.queued()
     if queued is None or not run.is_waiting() or run.next_number() != task.number:
@@ -98,7 +98,7 @@ def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
-        tree.be_told_of_death(guard, _GUARD_IS_GONE)
+        syscalls.be_told_of_death(guard, _GUARD_IS_GONE)
         supervisor = _Supervisor(run, attempt, queued, task, spawn or as_process)
         try:
             supervisor.supervise()
@@ -140,7 +140,7 @@ def as_process(start: Start, output: int) -> int:
         stdout=output,
         stderr=output,
         start_new_session=True,
-        preexec_fn=lambda: tree.be_told_of_death(parent, signal.SIGKILL),
+        preexec_fn=lambda: syscalls.be_told_of_death(parent, signal.SIGKILL),
     )
     process.returncode = 0  # whoever reaps all children reaps this one: Popen is not to wait for it
     return process.pid

@@ -7,32 +7,12 @@ has left its session is found as well. Elsewhere only what still has its parent 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 
 from hypertuner.store.process import ProcessIdentity, process_start
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def adopt_orphans() -> None:
-    """Become the parent of whatever a descendant of this process leaves behind, where the system can do that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def be_told_of_death(parent: int, number: int) -> None:
-    """Be sent signal `number` when `parent`, which has just forked this process, ends; where the system can do that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != parent:  # it has ended in the meantime
-            os.kill(os.getpid(), number)
-
 
 def reap() -> Iterator[tuple[int, int]]:
     """(pid, return code) of each child that has ended, and forget it; a code below 0 is a signal."""

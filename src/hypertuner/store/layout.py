@@ -14,8 +14,9 @@ storage/
     model.pt                     the checkpoint this run offers
     logs.csv                     metrics as hypertuner 1.0.4 wrote them; read, never written
     attempts/<n>/
-      started.json  metrics.jsonl  media/  output.log  parent.json  exit.json
+      started.json  metrics.jsonl  media/  parent.json  exit.json
       script.json  script-exit.json  stop.json      of an attempt that a supervisor started
+      output.log, output.1.log, …  system.jsonl     of the same
       checkpoints/step-00001200.pt, step-00001200.1.pt, …
 """
 
@@ -37,6 +38,7 @@ WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
 
 _TRASHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _TRASHED_AT = "%Y%m%dT%H%M%SZ"
+_OUTPUT = re.compile(r"output(?:\.([1-9][0-9]{0,8}))?\.log")
 _CHECKPOINT = re.compile(r"step-([0-9]{8,18})(?:\.([0-9]{1,9}))?\.pt")
 
 
@@ -49,6 +51,7 @@ class AttemptLayout:
         self.metrics = folder / "metrics.jsonl"
         self.media = folder / "media"
         self.output = folder / "output.log"
+        self.figures = folder / "system.jsonl"
         self.checkpoints = folder / "checkpoints"
         self.parent = folder / "parent.json"
         self.exit = folder / "exit.json"
@@ -59,6 +62,18 @@ class AttemptLayout:
     def checkpoint(self, step: int, repeat: int = 0) -> Path:
         """Path of the checkpoint saved at `step`; `repeat` counts further saves at the same step."""
         return self.checkpoints / (f"step-{step:08d}.pt" if not repeat else f"step-{step:08d}.{repeat}.pt")
+
+    def output_part(self, number: int) -> Path:
+        """Path of part `number` of what the script printed: 0 is its beginning, `output`."""
+        return self.folder / f"output.{number}.log" if number else self.output
+
+    def output_parts(self) -> list[int]:
+        """The numbers of the parts that are there, in order."""
+        try:
+            found = [_OUTPUT.fullmatch(path.name) for path in self.folder.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(match[1] or 0) for match in found if match)
 
 
 class RunLayout:
