@@ -13,7 +13,7 @@ from hypertuner import files, settings
 from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.format.streaming import LayoutError, stream
 from hypertuner.checkpoint.recipe.recording import Recording
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, first_line
 from hypertuner.frameworks.torch import modules, objects, training
 from hypertuner.frameworks.torch.layout import layout, payload
 from hypertuner.frameworks.torch.staging import Stage
@@ -113,8 +113,8 @@ def _say_weights_only(model: modules.Model, problem: str) -> None:
     if kind not in _said:
         _said.add(kind)
         say(
-            f"the {kind} object cannot be saved ({problem.partition(chr(10))[0].rstrip('.')}); its weights and config "
-            f"are.\n  Load them with hypertuner.load(run, into={kind}(...))."
+            f"the {kind} object cannot be saved ({first_line(problem)}); its weights and config are."
+            f"\n  Load them with hypertuner.load(run, into={kind}(...))."
         )
 
 

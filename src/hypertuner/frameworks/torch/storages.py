@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from hypertuner.checkpoint.format.table import StorageRow
-from hypertuner.errors import CheckpointError, CorruptFileError
+from hypertuner.errors import CheckpointError, CorruptFileError, first_line
 from hypertuner.frameworks import mounts
 
 _PIECE_BYTES = 16 << 20
@@ -141,9 +141,9 @@ class Read:
         except RuntimeError as error:
             if not self._pin_memory:
                 raise
-            reason = str(error).partition("\n")[0].rstrip(".")
             raise CheckpointError(
-                f"pin_memory=True cannot be had here: {reason}.\n  Leave it out: ordinary memory holds the tensors."
+                f"pin_memory=True cannot be had here: {first_line(error)}.\n"
+                "  Leave it out: ordinary memory holds the tensors."
             ) from error
 
     def _fill(self, piece: tuple[memoryview, int]) -> None:
