@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import pickle
 from collections.abc import Iterator
 from types import ModuleType
@@ -31,14 +30,6 @@ def layout(document: Any) -> tuple[Image, dict[str, torch.UntypedStorage]]:
     if any(storage.device.type != "cpu" for storage in found.values()):
         raise LayoutError("a storage is not on the CPU")
     return image, found
-
-
-def payload(storage: torch.UntypedStorage) -> memoryview:
-    """The bytes of a storage on the CPU, not copied; they are gone when it is."""
-    nbytes = storage.nbytes()
-    if not nbytes:
-        return memoryview(b"")
-    return memoryview((ctypes.c_char * nbytes).from_address(storage.data_ptr())).cast("B")
 
 
 @contextlib.contextmanager

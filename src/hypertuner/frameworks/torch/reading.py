@@ -156,7 +156,7 @@ class Tensors:
         return open_storages(self._archive.file, self._archive.path, pin_memory=self._pin_memory)
 
     def _check(self, key: str, row: StorageRow, flat: torch.Tensor) -> None:
-        if row.xxh3 and xxhash.xxh3_128_hexdigest(bytes_of(flat)) != row.xxh3:
+        if row.xxh3 and xxhash.xxh3_128_hexdigest(bytes_of(flat.untyped_storage())) != row.xxh3:
             parts = self._index.tensors.values()
             names = [name for rows in parts for name, tensor in rows.items() if tensor.storage == key]
             raise CorruptFileError(
@@ -170,6 +170,8 @@ class Tensors:
         if self._document is None:
             if self._hashed:  # torch reads what it likes: all of it is checked
                 self._archive.check_whole()
+            elif not self._archive.lenient:
+                self._archive.check_data_pkl()
             loaded = load_safely(self._archive, self._device)
             if not isinstance(loaded, dict):
                 raise CorruptFileError(f"{self._archive.path} holds no dict.", path=self._archive.path)

@@ -15,9 +15,10 @@ from hypertuner.checkpoint.format.streaming import LayoutError, stream
 from hypertuner.checkpoint.recipe.recording import Recording
 from hypertuner.errors import CheckpointError, first_line
 from hypertuner.frameworks.torch import modules, objects, training
-from hypertuner.frameworks.torch.layout import layout, payload
+from hypertuner.frameworks.torch.layout import layout
 from hypertuner.frameworks.torch.staging import Stage
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu
+from hypertuner.frameworks.torch.storages import bytes_of
 from hypertuner.store.said import say
 
 _said: set[str] = set()
@@ -101,7 +102,7 @@ def write(file: files.NewFile, document: Mapping[str, Any], header: Mapping[str,
     document = dict(document)
     try:
         image, storages = layout(document)
-        payloads = {name: payload(storage) for name, storage in storages.items()}
+        payloads = {name: bytes_of(storage) for name, storage in storages.items()}
         stream(file, image, payloads, header, key, str(file.name))
     except LayoutError:
         torch.save(document, file)
