@@ -280,7 +280,7 @@ def _walk(root: Any, *, once: bool) -> Iterator[tuple[list[str], TensorRow]]:
         for name, value in children:
             if type(value) is TensorRow:
                 name_bytes += length + len(path) + len(name)
-                yield [part for part in (*path, name) if part not in ("", "_modules", "_parameters", "_buffers")], value
+                yield _as_in_state_dict([*path, name]), value
             elif type(value) in (dict, list, tuple, Object) and value and id(value) not in (seen if once else around):
                 if len(levels) < MOST_LEVELS:
                     if id(value) in seen:
@@ -300,6 +300,14 @@ def _walk(root: Any, *, once: bool) -> Iterator[tuple[list[str], TensorRow]]:
                 length -= len(path.pop())
         if name_bytes > MOST_NAME_BYTES or repeats > MOST_REPEATS:
             raise _TooMuchError
+
+
+def _as_in_state_dict(path: list[str]) -> list[str]:
+    """A path without the steps that lead into a module: its state, '', and the dicts there."""
+    if "" not in path:
+        return path
+    inside = ("_modules", "_parameters", "_buffers")
+    return [part for before, part in zip(["-", *path], path, strict=False) if part and (before or part not in inside)]
 
 
 def _children(container: Any) -> Iterator[tuple[str, Any]]:
