@@ -157,7 +157,7 @@ class Archive:
         if self.kind.startswith("hypertuner/"):
             raise CorruptFileError(newer(str(self.path), self.kind), path=self.path)
         pickle = self.pickle()
-        tensors = tensors_of(self.directory, pickle)
+        tensors = tensors_of(self.directory, pickle.root)
         index = Index(
             format=self.kind,
             tensors=tensors,

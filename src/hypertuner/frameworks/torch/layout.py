@@ -13,6 +13,8 @@ import torch
 from hypertuner.checkpoint.format.image import Image
 from hypertuner.checkpoint.format.streaming import LayoutError
 
+_STORAGES = (torch.storage.TypedStorage, torch.UntypedStorage)
+
 
 def layout(document: Any) -> tuple[Image, dict[str, torch.UntypedStorage]]:
     """The file that `torch.save(document)` writes, with gaps, and the storage whose bytes belong into each, by its key.
@@ -53,6 +55,8 @@ def _watching(found: dict[str, torch.UntypedStorage]) -> ModuleType:
             named = cls.persistent_id
 
             def persistent_id(self: Any, thing: Any) -> Any:
+                if not isinstance(thing, _STORAGES):  # nearly all that is asked
+                    return None
                 name = named(self, thing)
                 if isinstance(name, tuple) and name[0] == "storage":
                     storage = thing._untyped_storage if isinstance(thing, torch.storage.TypedStorage) else thing

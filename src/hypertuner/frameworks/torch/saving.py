@@ -120,9 +120,7 @@ def _say_weights_only(model: modules.Model, problem: str) -> None:
 
 
 def _devices(model: modules.Model) -> list[str]:
-    found = set()
-    for _, module in modules.parts_of(model):
-        for tensor in module.parameters():
-            name = torch.cuda.get_device_name(tensor.device) if tensor.is_cuda else ""
-            found.add(f"{tensor.device} {name}".strip())
-    return sorted(found)
+    found = {tensor.device for _, module in modules.parts_of(model) for tensor in module.parameters()}
+    return sorted(
+        f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device) for device in found
+    )
