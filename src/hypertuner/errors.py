@@ -143,6 +143,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 
+def first_line(problem: object) -> str:
+    """What is wrong, without the advice under it: to be said inside another sentence."""
+    return str(problem).partition("\n")[0].rstrip(".")
+
+
 @contextmanager
 def refusal_named(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses about writing `path` into a StorageError that names it."""

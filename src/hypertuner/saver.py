@@ -186,7 +186,8 @@ class Saver:
             "mode": mode,
         }
         config = active.config()
-        parent = dataclasses.asdict(active.parent.parent) if active.parent else None
+        pending = active.parent
+        parent = dataclasses.asdict(pending.parent) if pending else None
         document: dict[str, Any] = {
             "format": FORMAT,
             "hyperparameters": config,

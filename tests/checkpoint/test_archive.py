@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.serialization import config as torch_config
 
@@ -224,6 +224,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 
 @settings(max_examples=60, deadline=None)
 @given(state=st.dictionaries(NAMES, tensors(), max_size=5))
+@example(state={"_buffers": torch.zeros(2), "_modules": torch.ones(3)})
 def test_the_table_and_the_bytes_are_all_that_is_needed_to_read_a_tensor(tmp_path_factory, state):
     path = sealed(tmp_path_factory.mktemp("any") / "model.pt", {"state_dict": state})
     with Archive.open(path) as archive:

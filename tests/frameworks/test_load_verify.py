@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from torch import nn
 import hypertuner
 from hypertuner import CheckpointError, CorruptFileError
 from hypertuner.checkpoint.format.archive import inspect, open_model
+from hypertuner.frameworks.torch import filling, objects
 
 
 @pytest.fixture(params=["map", "read"])
@@ -196,6 +200,46 @@ def test_a_run_does_not_resume_from_damaged_weights_or_training_state(run_script
     resumed = {"HYPERTUNER_RUN": str(storage / "r"), "HYPERTUNER_RESUME": "last", "HYPERTUNER_READ": how}
     done = run_script(TRAIN, env=resumed, check=False)
     assert done.returncode != 0 and "CorruptFileError" in done.stderr and "is damaged" in done.stderr
+
+
+def flip_in_data_pkl(file: Path, *, with_its_crc: bool) -> None:
+    """Change the model object in `data.pkl`; `with_its_crc`, so that the zip file says the same everywhere."""
+    with zipfile.ZipFile(file) as archive:
+        info = archive.getinfo("archive/data.pkl")
+        old = archive.read(info)
+    new = old.replace(b"encoder", b"decoder")
+    assert new != old
+    content = file.read_bytes()
+    content = content.replace(old, new, 1)
+    if with_its_crc:
+        content = content.replace(struct.pack("<I", zlib.crc32(old)), struct.pack("<I", zlib.crc32(new)))
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("level", ["index", "none"])
+@pytest.mark.parametrize("with_its_crc", [False, True])
+def test_of_a_changed_model_object_nothing_is_run_though_it_is_trusted(file, monkeypatch, with_its_crc, level):
+    flip_in_data_pkl(file, with_its_crc=with_its_crc)
+    monkeypatch.setattr(objects, "load", lambda *_: pytest.fail("unpickled"))
+    with pytest.raises(CorruptFileError, match=r"copy\.pt is damaged: .*data\.pkl"):
+        hypertuner.load(file, trust=True, verify=level)
+
+
+def test_of_changed_odd_state_nothing_is_run_though_it_is_trusted(storage, tmp_path, monkeypatch):
+    class Odd(nn.Linear):
+        def get_extra_state(self):
+            return {"encoder": slice(1, 2)}  # what safe loading refuses
+
+        def set_extra_state(self, state): ...
+
+    with hypertuner.new_run(name="odd"):
+        hypertuner.Saver(Odd(2, 2)).save(step=1)
+    copied = tmp_path / "copy.pt"
+    shutil.copyfile(storage / "odd" / "model.pt", copied)
+    flip_in_data_pkl(copied, with_its_crc=True)
+    monkeypatch.setattr(filling.pickle, "loads", lambda *_: pytest.fail("unpickled"))
+    with pytest.raises(CorruptFileError, match=r"copy\.pt is damaged: .*data\.pkl"):
+        hypertuner.load(copied, trust=True, weights=True)
 
 
 def test_a_run_does_not_start_from_damaged_weights(storage, how, tmp_path):

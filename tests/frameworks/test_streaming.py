@@ -20,6 +20,7 @@ from hypertuner.checkpoint.format.image import Image
 from hypertuner.checkpoint.format.streaming import LayoutError
 from hypertuner.frameworks.torch import layout as layouts
 from hypertuner.frameworks.torch import saving
+from hypertuner.frameworks.torch.storages import bytes_of
 
 HEADER = {"run": {"name": "r"}, "hyperparameters": {"lr": 0.1}}
 
@@ -153,7 +154,7 @@ def test_what_torch_does_not_lay_out_torch_writes_and_the_file_is_as_good(tmp_pa
 def test_a_torch_that_lays_files_out_otherwise_is_noticed_before_a_byte_is_written(tmp_path, monkeypatch):
     document = {"state_dict": {"a": torch.randn(300), "b": torch.randn(20)}}
     image, storages = layouts.layout(document)
-    payloads = {key: layouts.payload(storage) for key, storage in storages.items()}
+    payloads = {key: bytes_of(storage) for key, storage in storages.items()}
 
     def refused(image, payloads):
         path = tmp_path / "never.pt"

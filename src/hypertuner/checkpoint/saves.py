@@ -7,6 +7,7 @@ the run does not end before everything is written.
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 import time
@@ -124,7 +125,8 @@ class Saves:
                 return
             self._is_at_work = True
         try:
-            threading.Thread(target=self._work, name="hypertuner-save", daemon=True).start()
+            # Not Thread.start: that waits until the thread is at work, and it then has the interpreter first.
+            _thread.start_new_thread(self._work, ())
         except RuntimeError:  # the interpreter is ending and starts no thread any more
             self._work()
 

@@ -157,7 +157,7 @@ class Archive:
         if self.kind.startswith("hypertuner/"):
             raise CorruptFileError(newer(str(self.path), self.kind), path=self.path)
         pickle = self.pickle()
-        tensors = tensors_of(self.directory, pickle)
+        tensors = tensors_of(self.directory, pickle.root)
         index = Index(
             format=self.kind,
             tensors=tensors,
@@ -172,8 +172,10 @@ class Archive:
     def pickle(self) -> SymbolicPickle:
         """`data.pkl`, read without running it.
 
-        Raises: CorruptFileError, for another program's file also where it would take more than a short while.
+        Raises: CorruptFileError, for another program's file also where it would take more than a short while; for ours
+            also where it is not the one that the index was written for.
         """
+        self.check_data_pkl()
         most = pickles.MOST_OPERATIONS_OF_OURS if self.kind == FORMAT else pickles.MOST_OPERATIONS
         return pickles.read(self._data_pkl, str(self.path), most_operations=most)
 
@@ -185,6 +187,11 @@ class Archive:
     def data_pkl_sha256(self) -> str:
         """SHA-256 of the bytes of `data.pkl` as they are (the index says what they were)."""
         return hashlib.sha256(self._data_pkl).hexdigest()
+
+    def check_data_pkl(self) -> None:
+        """Raises: CorruptFileError where `data.pkl` is not the one that the index was written for."""
+        if self.kind == FORMAT and self.data_pkl_sha256() != self.index.data_pkl_sha256:
+            raise self._damaged("its index belongs to another data.pkl")
 
     @property
     def mark(self) -> str | None:

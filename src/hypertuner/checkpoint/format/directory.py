@@ -114,16 +114,16 @@ class Directory:
         where, name = self.where, member.name
         if member.flags & _ENCRYPTED or member.method != 0 or member.nbytes != member.stored_nbytes:
             raise damaged(where, f"its member {name!r} is compressed or encrypted, which torch never writes")
-        header = read_at(self.file, member.start, _LOCAL.size, where)
-        mark, _, flags, method, _, _, crc, stored, nbytes, name_bytes, more_bytes = _LOCAL.unpack(header)
+        header = read_at(self.file, member.start, _LOCAL.size + len(own_name := name.encode()), where)
+        mark, _, flags, method, _, _, crc, stored, nbytes, name_bytes, more_bytes = _LOCAL.unpack_from(header)
         if mark != b"PK\x03\x04":
             raise damaged(where, f"its member {name!r} does not begin where the directory says")
         offset: int = member.start + _LOCAL.size + name_bytes + more_bytes
         if offset + member.nbytes > member.limit:
             raise damaged(where, f"its member {name!r} reaches into what follows it")
-        own_name = read_at(self.file, member.start + _LOCAL.size, name_bytes, where)
-        if own_name != name.encode() or (flags, method) != (member.flags, member.method):
-            raise damaged(where, f"its member {name!r} calls itself {own_name[:200]!r}, or has other flags")
+        found_name = header[_LOCAL.size :]
+        if found_name != own_name or name_bytes != len(own_name) or (flags, method) != (member.flags, member.method):
+            raise damaged(where, f"its member {name!r} calls itself {found_name[:200]!r}, or has other flags")
         # With a descriptor after the bytes, the header may leave its figures at 0; and 0xFFFFFFFF stands for "see
         # the zip64 field", which says nothing that the directory has not said.
         if not flags & _DESCRIPTOR or (crc, stored, nbytes) != (0, 0, 0):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hypertuner.checkpoint.format import stubs
-from hypertuner.checkpoint.format.stubs import Global, Object, Storage
+from hypertuner.checkpoint.format.stubs import Global, Object
 
 _MOST_DIGITS = 1000  # of a number written as text: reading it takes the square of its length
 
@@ -118,17 +118,11 @@ class Machine:
         return arguments[0].encode("latin-1")
 
     def persistent(self, tag: object) -> Any:
-        """The stub for a storage that lies beside the pickle."""
-        if type(tag) is tuple and len(tag) >= 5 and tag[0] == "storage":
-            _, kind, key, location, count = tag[:5]
-            if isinstance(kind, Global) and type(key) is str and type(location) is str and type(count) is int:
-                dtype = stubs.STORAGE_DTYPES.get(kind.name, "")
-                if count >= 0:
-                    return Storage(dtype, key, location, count)
-            raise Malformed("a storage that is not described as torch does")
-        if type(tag) is tuple and len(tag) >= 2 and tag[0] == "module":  # torch before 1.6: a class and its source
-            return tag[1]
-        return Object("persistent", (tag,))
+        """The stub for what lies beside the pickle."""
+        try:
+            return stubs.persistent(tag)
+        except stubs.ImpossibleTensorError as error:
+            raise Malformed(str(error)) from None
 
     def entries(self, items: list[Any]) -> None:
         """Put keys and values into the dict on top."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import xxhash
@@ -30,7 +30,6 @@ from hypertuner.checkpoint.format.directory import (
     read_directory,
 )
 from hypertuner.checkpoint.format.kinds import INDEX_MEMBER
-from hypertuner.checkpoint.format.pickles import SymbolicPickle
 from hypertuner.checkpoint.format.stubs import tensors_in
 from hypertuner.checkpoint.format.table import FORMAT, Index, StorageRow, TensorRow, check, index_of, ties_of, to_json
 
@@ -73,7 +72,7 @@ def seal(file: BinaryIO, header: Mapping[str, Any], key: bytes | None = None) ->
     directory = read_directory(file, where)
     hashes = Hashes(directory)
     central = read_at(file, directory.start, directory.nbytes, where)
-    rest, index = ending(directory, central, hashes.whole, hashes.storages, header, key)
+    rest, index = ending(directory, central, hashes.whole, hashes.storages, header, key, _read)
     file.seek(directory.start)
     view = memoryview(rest)
     while view:  # an unbuffered file may take a part only
@@ -88,17 +87,18 @@ def ending(
     hashes: Mapping[str, str],
     header: Mapping[str, Any],
     key: bytes | None,
+    root_of: Callable[[bytes, str], Any],
 ) -> tuple[bytes, Index]:
     """What makes a fresh torch file a sealed one, in the place of its directory `central` and of its end; its index.
 
-    `whole` is the hash of all bytes before the directory; `hashes` are those of the storages, by key. Raises as `seal`.
+    `whole` is the hash of all bytes before the directory; `hashes` are those of the storages, by key; `root_of` reads
+    `data.pkl` without running it. Raises as `seal`.
     """
     where = directory.where
     if INDEX_MEMBER in directory.members or directory.comment:
         raise ValueError(f"{where} is sealed already")
     data_pkl = member(directory, "data.pkl")
-    pickle = pickles.read(data_pkl, where, most_operations=pickles.MOST_OPERATIONS_OF_OURS)
-    tensors = tensors_of(directory, pickle)
+    tensors = tensors_of(directory, root_of(data_pkl, where))
     index = index_of(
         header,
         tensors=tensors,
@@ -169,9 +169,13 @@ def storages_of(directory: Directory, hashes: Mapping[str, str] | None = None) -
     return {key: StorageRow(*place, hashes[key] if hashes else None) for key, place in found.items()}
 
 
-def tensors_of(directory: Directory, pickle: SymbolicPickle) -> dict[str, dict[str, TensorRow]]:
-    """The tensors that `data.pkl` describes, by part and name."""
-    tensors = tensors_in(pickle.root, directory.where)
+def _read(data_pkl: bytes, where: str) -> Any:
+    return pickles.read(data_pkl, where, most_operations=pickles.MOST_OPERATIONS_OF_OURS).root
+
+
+def tensors_of(directory: Directory, root: Any) -> dict[str, dict[str, TensorRow]]:
+    """The tensors that `data.pkl` describes, by part and name; `root` is what it makes."""
+    tensors = tensors_in(root, directory.where)
     if "byteorder" in directory.members and directory.read("byteorder", 16) != b"little":
         # The bytes are not as this table says; torch swaps them.
         return {

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import xxhash
 
+from hypertuner.checkpoint.format import fresh
 from hypertuner.checkpoint.format.directory import Directory, read_directory, with_crcs
 from hypertuner.checkpoint.format.image import Image
 from hypertuner.checkpoint.format.sealing import ending, storage_names
@@ -26,7 +27,7 @@ except ImportError:
 
 _CHUNK_BYTES = 1024 * 1024  # stays in the processor's cache while three sums and the kernel read it
 _GATHERED_BYTES = 1024 * 1024  # smaller pieces are written together
-_SYNC_BYTES = 32 * 1024 * 1024  # the disk begins with that much while the next is made
+_SYNC_BYTES = 4 * 1024 * 1024  # the disk begins with that much while the next is made
 _DESCRIPTOR = b"PK\x07\x08"
 
 
@@ -77,7 +78,7 @@ def stream(
         at = start + data.nbytes
     pen.write(_described(image.between(at, directory.start), crc))
     central = with_crcs(image.between(directory.start, directory.start + directory.nbytes), crcs)
-    rest, index = ending(directory, central, pen.whole, hashes, header, key)
+    rest, index = ending(directory, central, pen.whole, hashes, header, key, fresh.root_of)
     pen.finish(rest)
     return index
 

@@ -5,6 +5,7 @@ Owns the stubs that a pickle is read into, and the walk over them that finds the
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +69,9 @@ class Object:
         self.elements = elements
 
 
+_CONTAINERS = (dict, OrderedDict, list, tuple, Object)
+
+
 class Storage(NamedTuple):
     """A storage that the file holds: `numel` elements of `dtype` in the member `data/<key>`."""
 
@@ -90,6 +94,23 @@ def call(callee: Global, arguments: tuple[Any, ...]) -> Any:
     elif callee.module == "torch._utils" and callee.name.startswith("_rebuild_"):
         return _other(arguments)
     return Object(callee, arguments)
+
+
+def persistent(tag: object) -> Any:
+    """The stub for a storage that lies beside the pickle.
+
+    Raises: ImpossibleTensorError.
+    """
+    if type(tag) is tuple and len(tag) >= 5 and tag[0] == "storage":
+        _, kind, key, location, count = tag[:5]
+        if isinstance(kind, Global) and type(key) is str and type(location) is str and type(count) is int:
+            dtype = STORAGE_DTYPES.get(kind.name, "")
+            if count >= 0:
+                return Storage(dtype, key, location, count)
+        raise ImpossibleTensorError("a storage that is not described as torch does")
+    if type(tag) is tuple and len(tag) >= 2 and tag[0] == "module":  # torch before 1.6: a class and its source
+        return tag[1]
+    return Object("persistent", (tag,))
 
 
 def _sizes(value: object) -> tuple[int, ...]:
@@ -280,8 +301,8 @@ def _walk(root: Any, *, once: bool) -> Iterator[tuple[list[str], TensorRow]]:
         for name, value in children:
             if type(value) is TensorRow:
                 name_bytes += length + len(path) + len(name)
-                yield [part for part in (*path, name) if part not in ("", "_modules", "_parameters", "_buffers")], value
-            elif type(value) in (dict, list, tuple, Object) and value and id(value) not in (seen if once else around):
+                yield _as_in_state_dict([*path, name]), value
+            elif type(value) in _CONTAINERS and value and id(value) not in (seen if once else around):
                 if len(levels) < MOST_LEVELS:
                     if id(value) in seen:
                         repeats += 8 if type(value) is Object else 1 + len(value)
@@ -302,8 +323,16 @@ def _walk(root: Any, *, once: bool) -> Iterator[tuple[list[str], TensorRow]]:
             raise _TooMuchError
 
 
+def _as_in_state_dict(path: list[str]) -> list[str]:
+    """A path without the steps that lead into a module: its state, '', and the dicts there."""
+    if "" not in path:
+        return path
+    inside = ("_modules", "_parameters", "_buffers")
+    return [part for before, part in zip(["-", *path], path, strict=False) if part and (before or part not in inside)]
+
+
 def _children(container: Any) -> Iterator[tuple[str, Any]]:
-    if type(container) is dict:
+    if type(container) in (dict, OrderedDict):
         for key, value in container.items():
             yield _named(key), value
     elif type(container) in (list, tuple):
@@ -321,9 +350,9 @@ def _named(key: object) -> str:
     """A short name for a key; a tuple of plain values is spelled out."""
     if type(key) is str:
         return key
-    if type(key) is Object and key.callee == "key":
-        value = key.arguments[0]
-        if type(value) is tuple and len(value) <= 8:
-            return ",".join(_named(item) for item in value if type(item) in (str, int))
-        return repr(value) if type(value) is int and value.bit_length() < 256 else "?"
-    return str(key)[:200]
+    value = key.arguments[0] if type(key) is Object and key.callee == "key" else key
+    if type(value) is tuple and len(value) <= 8:
+        return ",".join(_named(item) for item in value if type(item) in (str, int))
+    if type(value) is int and value.bit_length() < 256:
+        return repr(value)
+    return str(value)[:200] if value is None or type(value) in (bytes, bool, float) else "?"

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from hypertuner import files
-from hypertuner.errors import ConfigError, StorageError
+from hypertuner.errors import ConfigError, StorageError, first_line
 from hypertuner.settings import config_folder
 
 VARIABLE = "HYPERTUNER_KEY"
@@ -45,7 +45,7 @@ def user_key() -> bytes:
         if text is None:
             text = _make(path)
     except (OSError, StorageError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0].rstrip(".")
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
         raise ConfigError(
             f"the key that marks your own models can be neither read nor made: {why}.\n"
             f"  It belongs at {path}. Make that folder yours, or set {VARIABLE} or HYPERTUNER_HOME.",

@@ -47,7 +47,7 @@ def check_all(directory: Directory, index: Index, pickle: SymbolicPickle, data_p
             raise damaged(where, f"its index and its directory disagree about storage {key!r}")
     if data_pkl_sha256 != index.data_pkl_sha256:
         raise damaged(where, "its index belongs to another data.pkl")
-    if tensors_of(directory, pickle) != index.tensors or ties_of(index.state_dict) != index.ties:
+    if tensors_of(directory, pickle.root) != index.tensors or ties_of(index.state_dict) != index.ties:
         raise damaged(where, "its index and its data.pkl describe different tensors")
 
 

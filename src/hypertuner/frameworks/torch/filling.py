@@ -21,7 +21,7 @@ from hypertuner.checkpoint.recipe.rebuild import Rebuilder
 from hypertuner.checkpoint.recipe.recording import Recipe
 from hypertuner.checkpoint.report import LoadReport, Mismatch
 from hypertuner.checkpoint.selection import EVERYTHING, Selection
-from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError
+from hypertuner.errors import CheckpointError, CorruptFileError, MismatchError, UnsafeFileError, first_line
 from hypertuner.frameworks.torch import meta, modules, objects, reading
 from hypertuner.frameworks.torch.state import State, set_versions, versions_of
 from hypertuner.store.said import say
@@ -250,11 +250,6 @@ def _code(archive: Archive, member: str) -> bytes:
     if not isinstance(data, bytes):
         raise CorruptFileError(f"{archive.path} is damaged: it has no {member!r}.", path=archive.path)
     return data
-
-
-def first_line(problem: object) -> str:
-    """What is wrong, without the advice under it: to be said inside another sentence."""
-    return str(problem).partition("\n")[0].rstrip(".")
 
 
 def _untrusted(archive: Archive) -> UnsafeFileError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import pickle
 from collections.abc import Iterator
 from types import ModuleType
@@ -13,6 +12,8 @@ import torch
 
 from hypertuner.checkpoint.format.image import Image
 from hypertuner.checkpoint.format.streaming import LayoutError
+
+_STORAGES = (torch.storage.TypedStorage, torch.UntypedStorage)
 
 
 def layout(document: Any) -> tuple[Image, dict[str, torch.UntypedStorage]]:
@@ -31,14 +32,6 @@ def layout(document: Any) -> tuple[Image, dict[str, torch.UntypedStorage]]:
     if any(storage.device.type != "cpu" for storage in found.values()):
         raise LayoutError("a storage is not on the CPU")
     return image, found
-
-
-def payload(storage: torch.UntypedStorage) -> memoryview:
-    """The bytes of a storage on the CPU, not copied; they are gone when it is."""
-    nbytes = storage.nbytes()
-    if not nbytes:
-        return memoryview(b"")
-    return memoryview((ctypes.c_char * nbytes).from_address(storage.data_ptr())).cast("B")
 
 
 @contextlib.contextmanager
@@ -62,6 +55,8 @@ def _watching(found: dict[str, torch.UntypedStorage]) -> ModuleType:
             named = cls.persistent_id
 
             def persistent_id(self: Any, thing: Any) -> Any:
+                if not isinstance(thing, _STORAGES):  # nearly all that is asked
+                    return None
                 name = named(self, thing)
                 if isinstance(name, tuple) and name[0] == "storage":
                     storage = thing._untyped_storage if isinstance(thing, torch.storage.TypedStorage) else thing

@@ -85,6 +85,8 @@ def clean_names(module: nn.Module) -> dict[str, str]:
 
 def clean_name(name: str, renames: Mapping[str, str]) -> str:
     """A name of a module's state without the prefixes of its wrappers."""
+    if not renames:  # as nearly all are; asked for every tensor of every save
+        return name
     for prefix in sorted(renames, key=len, reverse=True):
         if name.startswith(prefix):
             name = renames[prefix] + name[len(prefix) :]

@@ -119,8 +119,8 @@ class _Pickler(pickle.Pickler):
                 self._named[id(tensor)] = name
                 self.extra[name] = tensor
         notes = {key: value for key, value in vars(tensor).items() if isinstance(value, (bool, int, float, str))}
-        is_leaf = tensor.is_leaf and tensor.requires_grad
-        return ("tensor", part, name, isinstance(tensor, nn.Parameter), is_leaf, notes)
+        is_parameter = type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter)
+        return ("tensor", part, name, is_parameter, tensor.requires_grad and tensor.is_leaf, notes)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -23,7 +23,7 @@ import xxhash
 from hypertuner.checkpoint.format import collecting
 from hypertuner.checkpoint.format.archive import Archive
 from hypertuner.checkpoint.format.table import Index, StorageRow
-from hypertuner.errors import CheckpointError, CorruptFileError, UnsafeFileError
+from hypertuner.errors import CheckpointError, CorruptFileError, UnsafeFileError, first_line
 from hypertuner.frameworks import mounts
 from hypertuner.frameworks.torch.state import set_versions
 from hypertuner.frameworks.torch.storages import Storages, bytes_of, open_storages
@@ -156,7 +156,7 @@ class Tensors:
         return open_storages(self._archive.file, self._archive.path, pin_memory=self._pin_memory)
 
     def _check(self, key: str, row: StorageRow, flat: torch.Tensor) -> None:
-        if row.xxh3 and xxhash.xxh3_128_hexdigest(bytes_of(flat)) != row.xxh3:
+        if row.xxh3 and xxhash.xxh3_128_hexdigest(bytes_of(flat.untyped_storage())) != row.xxh3:
             parts = self._index.tensors.values()
             names = [name for rows in parts for name, tensor in rows.items() if tensor.storage == key]
             raise CorruptFileError(
@@ -170,6 +170,8 @@ class Tensors:
         if self._document is None:
             if self._hashed:  # torch reads what it likes: all of it is checked
                 self._archive.check_whole()
+            elif not self._archive.lenient:
+                self._archive.check_data_pkl()
             loaded = load_safely(self._archive, self._device)
             if not isinstance(loaded, dict):
                 raise CorruptFileError(f"{self._archive.path} holds no dict.", path=self._archive.path)
@@ -182,9 +184,8 @@ def check_device(device: torch.device | str) -> None:
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # an AssertionError where torch was built without CUDA
-        reason = str(error).partition("\n")[0].rstrip(".")
         raise CheckpointError(
-            f"device={str(device)!r} cannot be used here: {reason}.\n"
+            f"device={str(device)!r} cannot be used here: {first_line(error)}.\n"
             "  Leave device= out: the tensors are put on the CPU."
         ) from error
 
@@ -208,7 +209,7 @@ def load_safely(archive: Archive, device: torch.device | str | None = None) -> A
         raise refusal(archive.path, archive.globals) from error
     except (RuntimeError, EOFError, ValueError) as error:
         raise CorruptFileError(
-            f"{archive.path} cannot be read as a torch file: {str(error).splitlines()[0]}", path=archive.path
+            f"{archive.path} cannot be read as a torch file: {first_line(error)}", path=archive.path
         ) from error
 
 

@@ -13,11 +13,12 @@ from hypertuner import files, settings
 from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.format.streaming import LayoutError, stream
 from hypertuner.checkpoint.recipe.recording import Recording
-from hypertuner.errors import CheckpointError
+from hypertuner.errors import CheckpointError, first_line
 from hypertuner.frameworks.torch import modules, objects, training
-from hypertuner.frameworks.torch.layout import layout, payload
+from hypertuner.frameworks.torch.layout import layout
 from hypertuner.frameworks.torch.staging import Stage
 from hypertuner.frameworks.torch.state import State, is_plain, on_cpu
+from hypertuner.frameworks.torch.storages import bytes_of
 from hypertuner.store.said import say
 
 _said: set[str] = set()
@@ -101,7 +102,7 @@ def write(file: files.NewFile, document: Mapping[str, Any], header: Mapping[str,
     document = dict(document)
     try:
         image, storages = layout(document)
-        payloads = {name: payload(storage) for name, storage in storages.items()}
+        payloads = {name: bytes_of(storage) for name, storage in storages.items()}
         stream(file, image, payloads, header, key, str(file.name))
     except LayoutError:
         torch.save(document, file)
@@ -113,15 +114,13 @@ def _say_weights_only(model: modules.Model, problem: str) -> None:
     if kind not in _said:
         _said.add(kind)
         say(
-            f"the {kind} object cannot be saved ({problem.partition(chr(10))[0].rstrip('.')}); its weights and config "
-            f"are.\n  Load them with hypertuner.load(run, into={kind}(...))."
+            f"the {kind} object cannot be saved ({first_line(problem)}); its weights and config are."
+            f"\n  Load them with hypertuner.load(run, into={kind}(...))."
         )
 
 
 def _devices(model: modules.Model) -> list[str]:
-    found = set()
-    for _, module in modules.parts_of(model):
-        for tensor in module.parameters():
-            name = torch.cuda.get_device_name(tensor.device) if tensor.is_cuda else ""
-            found.add(f"{tensor.device} {name}".strip())
-    return sorted(found)
+    found = {tensor.device for _, module in modules.parts_of(model) for tensor in module.parameters()}
+    return sorted(
+        f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device) for device in found
+    )

@@ -29,16 +29,17 @@ class Stage:
         self._pool = pool
         self._storages: list[tuple[torch.UntypedStorage, bool]] = []
         self._taken = 0
+        self._moves: list[tuple[torch.UntypedStorage, torch.UntypedStorage]] = []
         self._fetches: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._cloned: list[tuple[torch.device, torch.cuda.Event]] = []
         self._coming: list[torch.cuda.Event] = []
 
     def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """A copy of a storage on the CPU."""
+        """A copy of a storage on the CPU; it holds its bytes after `start`."""
         nbytes = storage.nbytes()
         copied = self._take(nbytes, pinned=False)
         if nbytes:
-            ctypes.memmove(copied.data_ptr(), storage.data_ptr(), nbytes)
+            self._moves.append((copied, storage))
         return copied
 
     def fetch(self, flat: torch.Tensor) -> torch.Tensor:
@@ -51,7 +52,11 @@ class Stage:
         return fetched
 
     def start(self, *, clone: bool) -> None:
-        """Begin to fetch. With `clone`, what happens to the tensors after this does not reach the copies."""
+        """Copy, and begin to fetch. With `clone`, what happens to the tensors after this does not reach the copies."""
+        # One after another: Python's work between two of them would find the caches swept each time.
+        for copied, storage in self._moves:
+            ctypes.memmove(copied.data_ptr(), storage.data_ptr(), storage.nbytes())
+        self._moves.clear()
         by_device: dict[torch.device, list[int]] = {}
         for place, (_, flat) in enumerate(self._fetches):
             by_device.setdefault(flat.device, []).append(place)
@@ -92,6 +97,7 @@ class Stage:
         self._forget()
 
     def _forget(self) -> None:
+        self._moves.clear()
         self._cloned.clear()
         self._coming.clear()
         self._fetches.clear()

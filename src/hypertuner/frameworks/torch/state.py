@@ -21,6 +21,8 @@ from hypertuner.frameworks.torch.staging import Stage
 # Saved whole when at least this share of a storage is seen: cutting a piece out costs a copy.
 _WHOLE_ABOVE = 0.5
 _PLAIN = (torch.Tensor, nn.Parameter)
+_LAZY = (UninitializedParameter, UninitializedBuffer)
+_SCALARS = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.Size, torch.device}
 
 
 class State:
@@ -98,7 +100,7 @@ def _same(saved: torch.Tensor, own: torch.Tensor) -> bool:
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    lazy = [name for name, value in values.items() if isinstance(value, (UninitializedParameter, UninitializedBuffer))]
+    lazy = [name for name, value in values.items() if type(value) not in _PLAIN and isinstance(value, _LAZY)]
     if lazy:
         raise CheckpointError(
             f"Cannot save: {lazy[0]!r} is a lazy parameter without a shape yet"
@@ -116,10 +118,10 @@ def _check(values: Mapping[str, Any]) -> None:
 
 def is_plain(value: Any) -> bool:
     """Whether `torch.load` with its safe defaults accepts a value: tensors, numbers, text and containers of them."""
-    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.dtype, torch.Size, torch.device):
+    if type(value) in _PLAIN or type(value) in _SCALARS:
         return True
     if isinstance(value, torch.Tensor):
-        return type(value) in _PLAIN or isinstance(value, (UninitializedParameter, UninitializedBuffer))
+        return isinstance(value, _LAZY)
     if type(value) in (dict, OrderedDict):
         return all(is_plain(key) and is_plain(item) for key, item in value.items())
     if type(value) in (list, tuple, set):

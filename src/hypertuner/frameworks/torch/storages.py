@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from hypertuner.checkpoint.format.table import StorageRow
-from hypertuner.errors import CheckpointError, CorruptFileError
+from hypertuner.errors import CheckpointError, CorruptFileError, first_line
 from hypertuner.frameworks import mounts
 
 _PIECE_BYTES = 16 << 20
@@ -110,7 +110,7 @@ class Read:
         for row in rows:
             if row.nbytes and row.offset not in self._ready:
                 memory = self._ready[row.offset] = self._memory(row.nbytes)
-                view = bytes_of(memory)
+                view = bytes_of(memory.untyped_storage())
                 pieces += [(view[at : at + _PIECE_BYTES], row.offset + at) for at in range(0, row.nbytes, _PIECE_BYTES)]
         if hasattr(os, "preadv") and sum(len(view) for view, _ in pieces) >= _PARALLEL_FROM_BYTES:
             with ThreadPoolExecutor(_THREADS, thread_name_prefix="hypertuner-read") as pool:
@@ -141,9 +141,9 @@ class Read:
         except RuntimeError as error:
             if not self._pin_memory:
                 raise
-            reason = str(error).partition("\n")[0].rstrip(".")
             raise CheckpointError(
-                f"pin_memory=True cannot be had here: {reason}.\n  Leave it out: ordinary memory holds the tensors."
+                f"pin_memory=True cannot be had here: {first_line(error)}.\n"
+                "  Leave it out: ordinary memory holds the tensors."
             ) from error
 
     def _fill(self, piece: tuple[memoryview, int]) -> None:
@@ -159,9 +159,9 @@ class Read:
             view, offset = view[got:], offset + got
 
 
-def bytes_of(tensor: torch.Tensor) -> memoryview:
-    """The bytes of a CPU tensor's storage, to be read or written while the tensor lives."""
-    storage = tensor.untyped_storage()
-    if not storage.nbytes():
+def bytes_of(storage: torch.UntypedStorage) -> memoryview:
+    """The bytes of a storage on the CPU, not copied: to be read or written, and gone when it is."""
+    nbytes = storage.nbytes()
+    if not nbytes:
         return memoryview(b"")
-    return memoryview((ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())).cast("B")
+    return memoryview((ctypes.c_char * nbytes).from_address(storage.data_ptr())).cast("B")
