@@ -23,7 +23,6 @@ import io
 import os
 import shutil
 import socket
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

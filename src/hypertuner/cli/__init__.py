@@ -68,6 +68,7 @@ def _command(arguments: list[str]) -> int:
     from hypertuner.cli import (
         given,
         keeping,  # noqa: F401  # adds its commands to the app
+        queue_app,  # noqa: F401  # the same
     )
     from hypertuner.cli.app import UsageError, app
     from hypertuner.cli.terminal import say, say_error

@@ -151,6 +151,48 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="With --or-resume: the run has ended, although its host cannot be asked.")
     ] = False,
+    queue: Annotated[
+        bool,
+        typer.Option(
+            "--queue",
+            help="Let it wait in the queue instead: `hypertuner queue` starts what waits. Values with commas between "
+            "them (lr=0.1,0.01) make a run each; a list is written in brackets.",
+        ),
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, metavar="N", help="With --queue: each N times, seed=0, 1, 2, …")
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", metavar="N", help="With --queue: higher goes first. Default: 0.")
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="RUN",
+            help="With --queue: not before this run has finished.",
+            autocompletion=run_names,
+        ),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option("--retries", min=0, metavar="N", help="With --queue: how often it is tried again. Default: 3."),
+    ] = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(
+            "--retry",
+            metavar="infrastructure|any",
+            help="With --queue: after what: what the script cannot be blamed for (the default), or any failure.",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", metavar="TIME", help="With --queue: stop it after 90s, 30m, 2h, 1d.")
+    ] = None,
+    live_code: Annotated[
+        bool,
+        typer.Option("--live-code", help="With --queue: start the code as it is then, not as it is now."),
+    ] = False,
     storage: StoragePath = None,
 ) -> None:
     """Run a script with a config, in the foreground: as `python SCRIPT`, with the terminal to itself."""
@@ -167,8 +209,32 @@ def run(
         force=force,
         nproc=nproc,
         gpus=gpus,
+        queue=queue,
     )
-    raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=storage_at(storage)))
+    of_the_queue = {
+        "--seeds": seeds,
+        "--priority": priority,
+        "--after": after,
+        "--retries": retries,
+        "--retry": retry,
+        "--time-limit": time_limit,
+        "--live-code": live_code,
+    }
+    if not queue:
+        if asked := [name for name, value in of_the_queue.items() if value]:
+            raise given.GivenError(f"{' and '.join(asked)}: for runs that wait. Add --queue.")
+        raise typer.Exit(run_(path, words, ctx.obj, wanted, storage=storage_at(storage)))
+    from hypertuner.cli.queueing import queue_runs, terms
+
+    asked_for = terms(
+        priority=priority,
+        after=after or [],
+        retries=retries,
+        retry=retry,
+        time_limit=time_limit,
+        live_code=live_code,
+    )
+    queue_runs(path, words, ctx.obj, wanted, asked_for, seeds=seeds, storage=storage_at(storage))
 
 
 @app.command(

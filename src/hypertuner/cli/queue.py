@@ -50,7 +50,8 @@ def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays
     drainer = Drainer(queue, LocalExecutor(storage), Slots(slots, per_gpu, use_gpus=not cpu), said)
     waiting = queue.waiting()
     if not waiting and not stays and not any(not entry.is_waiting for entry in queue.entries()):
-        say(f"Nothing waits in {storage.path}.\n  hypertuner run train.py learning_rate=0.1,0.01 --queue   makes two runs.")
+        say(f"Nothing waits in {storage.path}.")
+        say("  hypertuner run train.py learning_rate=0.1,0.01 --queue   makes two runs that do.")
         return 0
     room = f"{count_text(drainer.slots.count, 'slot')}"
     if drainer.slots.gpus:
@@ -74,8 +75,8 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "hypertuner", "queue", *words, "--storage", str(storage.path)],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=log.fileno(),
+            stderr=log.fileno(),
             start_new_session=True,
         )
     until = time.monotonic() + 10
@@ -137,13 +138,17 @@ class _Says:
         reasons = Counter(reason.partition("\n")[0] for _, reason in self._failed)
         if reasons:
             parts[-1] += ": " + "; ".join(
-                f"{plain(reason)[:90]}{f' ({count} times)' if count > 1 else ''}" for reason, count in reasons.most_common(3)
+                f"{plain(reason)[:90]}{f' ({count} times)' if count > 1 else ''}"
+                for reason, count in reasons.most_common(3)
             )
         if parts:
             say(", ".join(parts))
         if self._best is not None:
             metric, value, name = self._best
-            say(f"best {plain(metric)} {value_text(value)}: {plain(name)}; go on from it: hypertuner run --from {name}@best")
+            best = f"best {plain(metric)} {value_text(value)}: {plain(name)}"
+            if Run(self._storage.path / name).layout.model.exists():
+                best += f"; start the next from its weights: hypertuner run --from {name}@best"
+            say(best)
         if self._failed:
             names = [name for name, _ in self._failed]
             which = names[0] if len(names) == 1 else "'state == \"failed\"'"
@@ -163,7 +168,9 @@ def show(storage: Storage, *, as_json: bool) -> None:
     drains = drained_by(queue)
     rows = [_row(queue, entry, position) for position, entry in enumerate(entries, start=1)]
     if as_json:
-        drainer = {**dataclasses.asdict(drains.identity), "since": drains.since, "slots": drains.slots} if drains else None
+        drainer = (
+            {**dataclasses.asdict(drains.identity), "since": drains.since, "slots": drains.slots} if drains else None
+        )
         show_json({"drainer": drainer, "paused": queue.is_paused, "runs": rows, "unreadable": queue.unreadable})
         return
     if not rows:

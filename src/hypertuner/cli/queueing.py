@@ -12,6 +12,7 @@ from hypertuner.cli import given
 from hypertuner.cli.run import Plan, Wanted, plan
 from hypertuner.cli.terminal import count_text, plain, say, value_text
 from hypertuner.index.selection import select
+from hypertuner.index.times import duration_s
 from hypertuner.queue import launch, make
 from hypertuner.queue.drain import drained_by
 from hypertuner.queue.waiting import Queue, Terms
@@ -20,6 +21,8 @@ from hypertuner.store.names import is_name
 
 _MANY = 1000
 _SHOWN = 8
+_RETRIES = 3
+"""Enough for a night in which a machine is taken away and given back; a script that dies by itself gets none."""
 
 
 def queue_runs(
@@ -76,6 +79,31 @@ def queue_runs(
         say(f"… and {len(made) - _SHOWN} more: hypertuner queue ls")
     say_who_drains(queue)
     return made
+
+
+def terms(
+    *,
+    priority: int | None,
+    after: Sequence[str],
+    retries: int | None,
+    retry: str | None,
+    time_limit: str | None,
+    live_code: bool,
+) -> Terms:
+    """The terms that the command line asks for. Raises: GivenError."""
+    limit_s = None
+    if time_limit is not None and (limit_s := duration_s(time_limit)) is None:
+        raise given.GivenError(f"--time-limit {time_limit}: that is no time. Write 90s, 30m, 2h, 1d or 1h30m.")
+    if retry not in (None, "infrastructure", "any"):
+        raise given.GivenError(f"--retry {retry}: either infrastructure or any.")
+    return Terms(
+        priority=priority or 0,
+        after=tuple(after),
+        retries=_RETRIES if retries is None else retries,
+        retry_on=retry or "infrastructure",
+        time_limit_s=limit_s,
+        live_code=live_code,
+    )
 
 
 def say_who_drains(queue: Queue) -> None:

@@ -182,7 +182,9 @@ class Drainer:
         marks = {RUN_VARIABLE: str(running.entry.run.folder.absolute()), supervised.VARIABLE: str(attempt.number)}
         tree.end_marked(marks)
         reason = "its supervisor was killed, or the machine was restarted"
-        running.entry.run.end_attempt(attempt, ending.lost(records.read(records.Exit, attempt.layout.script_exit), reason))
+        running.entry.run.end_attempt(
+            attempt, ending.lost(records.read(records.Exit, attempt.layout.script_exit), reason)
+        )
 
     def _settle(self, entry: Entry, attempt: Attempt, ended: records.Exit | None) -> None:
         """See to a run whose attempt is over: it waits for another one, or the queue is done with it."""
@@ -253,7 +255,9 @@ class Drainer:
         }
         waiting = [entry for entry in self._entries.values() if entry.is_waiting]
         while True:
-            more = {entry.name for entry in waiting if any(self._is_over(name, hopeless) for name in entry.queued.after)}
+            more = {
+                entry.name for entry in waiting if any(self._is_over(name, hopeless) for name in entry.queued.after)
+            }
             if more <= hopeless:
                 break
             hopeless |= more

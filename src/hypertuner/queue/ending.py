@@ -56,7 +56,9 @@ def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
     return state, reason
 
 
-def conclude(run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int) -> records.Exit:
+def conclude(
+    run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int
+) -> records.Exit:
     """exit.json of a supervised attempt.
 
     Args:
@@ -84,7 +86,10 @@ def conclude(run: Run, attempt: Attempt, code: int, said: records.Exit | None, s
         peak = f" (it had {_gigabytes(ended.peak_memory_bytes)})" if ended.peak_memory_bytes else ""
         if seen.killed_for_memory:
             return replace(
-                ended, state="failed", reason=f"out of memory on the CPU: the kernel killed it{peak}", cause="cpu memory"
+                ended,
+                state="failed",
+                reason=f"out of memory on the CPU: the kernel killed it{peak}",
+                cause="cpu memory",
             )
         return replace(ended, state="failed", reason="killed by SIGKILL from outside", cause="killed")
     state, reason = (launch.verdict(said, code, ()) if processes else None) or read_code(run, attempt, code)
@@ -98,9 +103,7 @@ def lost(said: records.Exit | None, reason: str) -> records.Exit:
     """exit.json of an attempt whose supervisor was killed: what the script said of its end, if it came to that."""
     if said is not None:
         return replace(said, cause=_cause(said.state, said.reason))
-    return records.Exit(
-        state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="lost"
-    )
+    return records.Exit(state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="lost")
 
 
 def not_started(reason: str) -> records.Exit:

@@ -43,9 +43,7 @@ def folder_of(storage: Path) -> Path:
 def keep(storage: Path, environment: Mapping[str, str], arguments: Sequence[str]) -> str:
     """Keep both; the name to find them by. QueueError when the user's folder cannot be written."""
     # Bytes that are no UTF-8 are text with surrogates in Python; JSON has no such text, so each byte is a character.
-    kept = {
-        _to_json(name): _to_json(value) for name, value in environment.items() if name not in _OF_THE_SHELL
-    }
+    kept = {_to_json(name): _to_json(value) for name, value in environment.items() if name not in _OF_THE_SHELL}
     data = records.to_bytes({"environment": kept, "arguments": [_to_json(argument) for argument in arguments]})
     name = xxhash.xxh3_128_hexdigest(data)
     path = folder_of(storage) / f"{name}.json"

@@ -28,7 +28,7 @@ from typing import Any
 
 from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, first_line
-from hypertuner.queue import code, ending, private, start, tree
+from hypertuner.queue import code, ending, launch, private, start, tree
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.output import OutputReader, OutputWriter
 
@@ -155,7 +155,7 @@ class _Supervisor:
         self._queued = queued
         self._task = task
         self._spawn = spawn
-        self._processes = start.launch.processes_of(run) if queued.processes is None else queued.processes
+        self._processes = launch.processes_of(run) if queued.processes is None else queued.processes
         self._asked: ending.Asked | None = None
         self._kill_at: float | None = None
         self._code: int | None = None
@@ -210,7 +210,7 @@ class _Supervisor:
         if not folder.is_dir():
             raise HypertunerError(f"The working folder of run {self._run.name!r} is not there: {folder}.")
         command = start.command(self._run, found.script, arguments, self._processes)
-        own = command[len(start.launch.interpreter(self._processes)) + 1 :]
+        own = command[len(launch.interpreter(self._processes)) + 1 :]
         return Start(command, found.script, own, self._processes == 0, environment, folder)
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
@@ -282,7 +282,7 @@ class _Supervisor:
         newest = self._run.attempts()[-1]
         seen = ending.Seen(
             asked=self._asked,
-            output=OutputReader(self._attempt.layout).tail(5),
+            output=OutputReader(self._attempt.layout).tail(5)[0].decode(errors="replace").splitlines(),
             killed_for_memory=self._short_of_memory,
             peak_memory_bytes=_peak_memory_bytes(),
         )
@@ -292,9 +292,7 @@ class _Supervisor:
             self._attempt, ending.conclude(self._run, self._attempt, self._code, said, seen, self._processes)
         )
         if newest.number != self._attempt.number:
-            self._run.end_attempt(
-                newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes)
-            )
+            self._run.end_attempt(newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes))
 
 
 def ask_to_stop(attempt: Attempt) -> None:

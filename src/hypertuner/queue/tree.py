@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from hypertuner.store.process import ProcessIdentity, process_start
 
+
 def reap() -> Iterator[tuple[int, int]]:
     """(pid, return code) of each child that has ended, and forget it; a code below 0 is a signal."""
     while True:

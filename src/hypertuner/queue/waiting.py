@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hypertuner import files
@@ -72,7 +73,7 @@ class Queue:
         self,
         run: Run,
         arguments: Sequence[str],
-        terms: Terms = Terms(),  # noqa: B008  # it is frozen
+        terms: Terms = Terms(),  # it is frozen
         *,
         resume: str | None = None,
         processes: int | None = None,
@@ -117,25 +118,27 @@ class Queue:
         names = self.storage.folder_names()
         for gone in self._known.keys() - set(names):
             del self._known[gone]
-        found = (self.entry(Run(self.storage.path / name)) for name in names)
+        found = (self._as_known(Run(self.storage.path / name)) for name in names)
         return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.order)
 
     def waiting(self) -> list[Entry]:
         """Those that wait, in the order in which they are started."""
         return [entry for entry in self.entries() if entry.is_waiting]
 
-    def entry(self, run: Run) -> Entry | None:
-        """What the queue has to do with a run; None: nothing.
+    def _as_known(self, run: Run) -> Entry | None:
+        """The entry of a run; the same as before where it was waiting and its queued.json is the same. Whoever starts
+        it looks again, and ten thousand that wait are not read anew for each that ends."""
+        known = self._known.get(run.name)
+        if known is not None and known[1].is_waiting and known[0] == _stamp(run.layout.queued):
+            return known[1]
+        return self.entry(run)
 
-        Of a run that was waiting and whose queued.json is the same as then, the same: whoever starts it looks again.
-        """
+    def entry(self, run: Run) -> Entry | None:
+        """What the queue has to do with a run; None: nothing."""
         if (mark := _stamp(run.layout.queued)) is None:
             self._known.pop(run.name, None)
             self.unreadable.pop(run.name, None)
             return None
-        known = self._known.get(run.name)
-        if known is not None and known[0] == mark and known[1].is_waiting:
-            return known[1]
         try:
             queued = run.queued()
             entry = Entry(run, queued, run.newest_attempt()) if queued is not None else None
@@ -205,9 +208,9 @@ class Queue:
             files.replace(self.layout.changed, b"\n")
 
 
-def _stamp(path: Any) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns
