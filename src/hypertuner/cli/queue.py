@@ -27,7 +27,7 @@ from hypertuner.cli.terminal import (
     state_cell,
     value_text,
 )
-from hypertuner.errors import QueueError
+from hypertuner.errors import QueueError, first_line
 from hypertuner.index.runs import read_row
 from hypertuner.index.selection import select
 from hypertuner.queue import tree
@@ -93,6 +93,7 @@ class _Says:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._began = time.time()
         self.ended: Counter[str] = Counter()
         self._failed: list[tuple[str, str]] = []
         self._best: tuple[str, float, str] | None = None
@@ -122,6 +123,7 @@ class _Says:
         parts = [f"{plain(row.name)} {state_cell(row.state).text} after {duration_text(row.duration_s)}"]
         if row.state != "finished":
             parts.append(plain(event.text))
+        if row.state == "failed":
             self._failed.append((row.name, event.text))
         if (watched := watched_metric(row.metrics, None, None)) is not None and watched[0] in row.best:
             metric, mode = watched[0], watched[1]
@@ -134,13 +136,10 @@ class _Says:
 
     def summary(self, queue: Queue, drainer: Drainer) -> None:
         """What came of it, and what to do next."""
-        parts = [f"{count} {state}" for state, count in self.ended.most_common()]
-        reasons = Counter(reason.partition("\n")[0] for _, reason in self._failed)
-        if reasons:
-            parts[-1] += ": " + "; ".join(
-                f"{plain(reason)[:90]}{f' ({count} times)' if count > 1 else ''}"
-                for reason, count in reasons.most_common(3)
-            )
+        reasons = Counter(first_line(reason) for _, reason in self._failed).most_common(3)
+        why = "; ".join(f"{plain(reason)[:90]}{f' ({count} times)' if count > 1 else ''}" for reason, count in reasons)
+        parts = [f"{count} {state}" for state, count in sorted(self.ended.items()) if count and state != "failed"]
+        parts += [f"{self.ended['failed']} failed: {why}"] if self.ended["failed"] else []
         if parts:
             say(", ".join(parts))
         if self._best is not None:
@@ -151,7 +150,8 @@ class _Says:
             say(best)
         if self._failed:
             names = [name for name, _ in self._failed]
-            which = names[0] if len(names) == 1 else "'state == \"failed\"'"
+            since = f"{int((time.time() - self._began) // 3600) + 1}h"
+            which = names[0] if len(names) == 1 else f"'state == \"failed\" and age < \"{since}\"'"
             say(f"run the failed again, with a change: hypertuner run --like {which} key=value --queue")
         if running := drainer.running:
             say(f"{count_text(len(running), 'run')} go on: {', '.join(plain(entry.name) for entry in running)}")

@@ -28,6 +28,8 @@ from hypertuner.store.together import RUN_VARIABLE
 _EVERY_S = 0.1
 _LOOK_EVERY_S = 5.0
 """How often all run folders are looked at, when nothing has told that they changed."""
+_START_EVERY_S = 1.0
+"""How often it is seen what can be started, when nothing has ended or come: a GPU gets free, a pause is over."""
 _GONE_FOR_S = 5.0
 """How long an attempt without an owner may stay so: what is left of its supervisor may be writing its end."""
 _LONGEST_PAUSE_S = 60.0
@@ -78,6 +80,7 @@ class Drainer:
         self._pauses: dict[str, _Pause] = {}
         self._seen: object = None
         self._looked_at = 0.0
+        self._next_start = 0.0
         self._leaves = False
 
     def leave(self) -> None:
@@ -103,15 +106,19 @@ class Drainer:
     def step(self) -> None:
         """Look around once: see to what has ended, and start what can be."""
         self.executor.poll()
-        ended = [running for running in list(self._running.values()) if self._has_ended(running)]
-        for running in ended:
+        has_changed = False
+        for running in [running for running in self._running.values() if self._has_ended(running)]:
+            has_changed = True
             del self._running[running.entry.name]
             self._refresh(running.entry)
         changed = self.queue.changed()
         if changed != self._seen or time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._seen = changed
             self._look()
-        if not self.queue.is_paused and not self._leaves:
+            has_changed = True
+        now = time.monotonic()
+        if (has_changed or now >= self._next_start) and not self.queue.is_paused and not self._leaves:
+            self._next_start = now + _START_EVERY_S
             self._start_what_can()
 
     @property

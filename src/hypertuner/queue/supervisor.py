@@ -99,6 +99,7 @@ def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
     pid = os.fork()
     if pid == 0:
         syscalls.be_told_of_death(guard, _GUARD_IS_GONE)
+        syscalls.adopt_orphans()
         supervisor = _Supervisor(run, attempt, queued, task, spawn or as_process)
         try:
             supervisor.supervise()

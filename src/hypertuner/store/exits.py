@@ -33,6 +33,8 @@ class Ending(Protocol):
 
 _watched: list[Ending] = []
 _exit_code: object = None
+_thread_error: str | None = None
+"""Of what a thread of the script has died: the script may go on, and end well, without it."""
 _signal: str | None = None
 """The signal that the script handles itself, from when it came."""
 _first_frame: FrameType | None = None
@@ -91,7 +93,8 @@ def _end_with_code(active: Ending, code: object) -> None:
         number = code if isinstance(code, int) else int(code is not None)
         active.end("stopped", f"stopped by {_signal}", code=number, signal=_signal)
     elif code in (None, 0):
-        active.end("finished", "the script ended")
+        lost = f"; a thread of it died of {_thread_error}" if _thread_error else ""
+        active.end("finished", f"the script ended{lost}")
     elif isinstance(code, int):
         active.end("failed", f"exit code {code}", code=code)
     else:
@@ -125,6 +128,16 @@ def _install() -> None:
         return hook(kind, error, trace)
 
     sys.excepthook = on_exception
+
+    in_threads = threading.excepthook
+
+    def on_exception_in_thread(arguments: threading.ExceptHookArgs) -> None:
+        global _thread_error
+        if arguments.exc_type is not SystemExit:
+            _thread_error = f"{arguments.exc_type.__name__}: {arguments.exc_value}".partition("\n")[0]
+        in_threads(arguments)
+
+    threading.excepthook = on_exception_in_thread
 
     # atexit cannot see the exit code, and sys.excepthook is not called for SystemExit.
     leave = sys.exit
