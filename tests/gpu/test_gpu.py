@@ -208,3 +208,34 @@ assert all(value.is_pinned() for value in found.values())
 assert torch.equal(found["0.weight"].cuda(non_blocking=True).cpu(), net[0].weight)
 """
     )
+
+
+def test_the_gpus_are_listed_as_cuda_sees_them_with_this_process_as_a_holder(run_script):
+    pytest.importorskip("pynvml")
+    script = """
+    import json, os
+    from hypertuner.store.gpus import GpuMeter, list_gpus
+    before = list_gpus()
+    import torch
+    held = torch.zeros(256 << 20, dtype=torch.uint8, device="cuda:0")
+    after = list_gpus()
+    properties = torch.cuda.get_device_properties(0)
+    (use,) = GpuMeter([after[0].uuid]).read()
+    print(json.dumps({
+        "count": [len(before), len(after), torch.cuda.device_count()],
+        "name": [after[0].name, properties.name],
+        "uuid": [after[0].uuid, str(properties.uuid)],
+        "grown": after[0].memory_used_bytes - before[0].memory_used_bytes,
+        "use": [use.uuid, use.memory_bytes >= 256 << 20, use.utilisation is None or 0 <= use.utilisation <= 1],
+        "holders": [holder.pid for holder in after[0].holders],
+        "pid": os.getpid(),
+    }))
+    """
+    told = json.loads(run_script(script).stdout)
+    assert len(set(told["count"])) == 1
+    assert told["name"][0] == told["name"][1]
+    assert told["uuid"][1] in told["uuid"][0]
+    assert told["grown"] >= 256 << 20
+    assert told["use"] == [told["uuid"][0], True, True]
+    # In a container the driver may tell none, or the numbers that processes have outside.
+    assert told["pid"] in told["holders"] or os.path.exists("/.dockerenv") or not told["holders"]
