@@ -31,10 +31,11 @@ from hypertuner.errors import QueueError, first_line
 from hypertuner.index.runs import read_row
 from hypertuner.index.selection import select
 from hypertuner.queue import tree
-from hypertuner.queue.drain import Drainer, Event, drained_by, leaving_on_signals
+from hypertuner.queue.drain import Drainer, Event, leaving_on_signals
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
 from hypertuner.queue.supervisor import ask_to_stop
+from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Entry, Queue
 from hypertuner.store import Run, RunState, Storage, records
 from hypertuner.store.monitor import watched_metric
@@ -151,7 +152,7 @@ class _Says:
         if self._failed:
             names = [name for name, _ in self._failed]
             since = f"{int((time.time() - self._began) // 3600) + 1}h"
-            which = names[0] if len(names) == 1 else f"'state == \"failed\" and age < \"{since}\"'"
+            which = names[0] if len(names) == 1 else f'\'state == "failed" and age < "{since}"\''
             say(f"run the failed again, with a change: hypertuner run --like {which} key=value --queue")
         if running := drainer.running:
             say(f"{count_text(len(running), 'run')} go on: {', '.join(plain(entry.name) for entry in running)}")

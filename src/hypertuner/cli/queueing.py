@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypertuner import settings
 from hypertuner.cli import given
 from hypertuner.cli.run import Plan, Wanted, plan
 from hypertuner.cli.terminal import count_text, plain, say, value_text
 from hypertuner.index.selection import select
 from hypertuner.index.times import duration_s
 from hypertuner.queue import launch, make
-from hypertuner.queue.drain import drained_by
+from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue, Terms
 from hypertuner.store import Run, Storage
 from hypertuner.store.names import is_name
@@ -33,6 +35,7 @@ def queue_runs(
     terms: Terms,
     *,
     seeds: int | None,
+    system: bool,
     storage: Storage,
 ) -> list[Run]:
     """Make the runs that the command line describes, and let them wait.
@@ -52,6 +55,7 @@ def queue_runs(
         say(f"{count_text(len(orders), 'run')}{likes}{': ' + times if times else ''}")
     study = f"{orders[0][0].script.stem}-{time.strftime('%Y%m%d-%H%M%S')}" if len(orders) > 1 else None
     queue = Queue(storage)
+    environment = os.environ if system else {**os.environ, settings.SYSTEM_EVERY_S.variable: "0"}
     made = []
     for number, (one, config) in enumerate(orders, start=1):
         processes = one.processes
@@ -70,10 +74,10 @@ def queue_runs(
             processes=processes,
             study=study,
         )
-        queue.add(run, one.arguments, terms)
+        queue.add(run, one.arguments, terms, environment=environment)
         made.append(run)
         if number <= _SHOWN:
-            settings = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
+            words_set = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
             say(f"queued {run.name}{f'  {plain(settings)}' if settings else ''}")
     if len(made) > _SHOWN:
         say(f"… and {len(made) - _SHOWN} more: hypertuner queue ls")

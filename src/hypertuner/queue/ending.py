@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from hypertuner.queue import launch
 from hypertuner.store import Attempt, Run, records
+from hypertuner.store.gpus import list_gpus
 
 # The line that ends a traceback, and what a launcher or the system says instead of one.
 _ERROR_LINE = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$")
@@ -36,6 +37,8 @@ class Seen:
     killed_for_memory: bool = False
     """Whether the kernel has killed a process of it for want of memory, or had every reason to."""
     peak_memory_bytes: int | None = None
+    gpus: Sequence[str] = ()
+    """UUIDs of the GPUs that it was given."""
 
 
 def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
@@ -81,7 +84,7 @@ def conclude(
     if said is not None and not (said.state == "finished" and code != 0):
         better = launch.verdict(said, code, ()) if processes else None
         state, reason = better or (said.state, said.reason)
-        return replace(ended, state=state, reason=reason, cause=_cause(state, reason))
+        return _explained(replace(ended, state=state, reason=reason, cause=_cause(state, reason)), seen)
     if code == -signal.SIGKILL:
         peak = f" (it had {_gigabytes(ended.peak_memory_bytes)})" if ended.peak_memory_bytes else ""
         if seen.killed_for_memory:
@@ -96,7 +99,25 @@ def conclude(
     if state == "failed" and code > 0 and (line := _error_line(seen.output)):
         reason = line
     cause = "stopped" if code == -signal.SIGINT else "terminated" if code == -signal.SIGTERM else _cause(state, reason)
-    return replace(ended, state=state, reason=reason, cause=cause)
+    return _explained(replace(ended, state=state, reason=reason, cause=cause), seen)
+
+
+def _explained(ended: records.Exit, seen: Seen) -> records.Exit:
+    """With who else holds memory of the GPUs, where there was not enough of it."""
+    if ended.cause != "gpu memory":
+        return ended
+    told = []
+    for gpu in list_gpus():
+        if seen.gpus and gpu.uuid not in seen.gpus:
+            continue
+        held = ", ".join(
+            f"process {one.pid} ({one.command[:40]}, {one.user})"
+            + (f" {_gigabytes(one.memory_bytes)}" if one.memory_bytes else "")
+            for one in gpu.holders
+        )
+        others = f", others hold: {held}" if held else ", nobody else held any"
+        told.append(f"GPU {gpu.index} has {_gigabytes(gpu.memory_bytes)}{others}")
+    return replace(ended, reason="; ".join([ended.reason, *told]))
 
 
 def lost(said: records.Exit | None, reason: str) -> records.Exit:

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypertuner import files, settings
@@ -167,11 +168,20 @@ class Sampler:
 
 
 def oom_kills() -> int | None:
-    """How many processes of this process's control group the kernel has killed for want of memory; None: not counted.
+    """How many processes of this process's control group, or where that has no count of this machine, the kernel has
+    killed for want of memory; None: not counted.
 
     A supervisor that reads it before and after tells such a kill from one by hand.
     """
-    return cgroup.oom_kills()
+    of_group = cgroup.oom_kills()
+    return of_group if of_group is not None else _oom_kills_of_host()
+
+
+def _oom_kills_of_host() -> int | None:
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/vmstat").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("oom_kill ")).split()[1])
+    return None
 
 
 def _pss(process: psutil.Process) -> int:

@@ -29,6 +29,7 @@ from typing import Any
 from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, first_line
 from hypertuner.queue import code, ending, launch, private, start, tree
+from hypertuner.queue.figures import Sampler, oom_kills
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.output import OutputReader, OutputWriter
 
@@ -161,7 +162,9 @@ class _Supervisor:
         self._kill_at: float | None = None
         self._code: int | None = None
         self._guard_is_gone = False
-        self._short_of_memory = False
+        self._oom_kills = oom_kills()
+        self._killed_for_memory = False
+        self._peak_memory_bytes = 0
         self._output: OutputWriter | None = None
 
     def say(self, text: str) -> None:
@@ -228,7 +231,7 @@ class _Supervisor:
         poll.register(wake, select.POLLIN)
         began, next_tick = time.monotonic(), time.monotonic()
         is_open, passed_on = True, False
-        with self._sampling(pid) as sample:
+        with contextlib.closing(Sampler(self._attempt.layout, os.getpid(), self._task.gpus)) as sampler:
             while self._code is None:
                 for descriptor, _ in poll.poll(max(0.0, next_tick - time.monotonic()) * 1000):
                     if descriptor == wake:
@@ -246,7 +249,7 @@ class _Supervisor:
                     continue
                 next_tick = now + _TICK_S
                 output.tick()
-                sample()
+                sampler.tick()
                 self._look_for_reasons(now - began)
                 if self._asked is not None and not passed_on:
                     passed_on = True
@@ -256,14 +259,16 @@ class _Supervisor:
                 if self._kill_at is not None and now >= self._kill_at and self._code is None:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-            tree.end_descendants(0 if self._kill_at is not None and next_tick > self._kill_at else _LEFT_BEHIND_GRACE_S)
+            self._seen_of(sampler)
+            was_killed = self._kill_at is not None and time.monotonic() >= self._kill_at
+            tree.end_descendants(0 if was_killed else _LEFT_BEHIND_GRACE_S)
         if is_open:
             _pass_on(read, output)
         os.close(read)
 
-    @contextlib.contextmanager
-    def _sampling(self, pid: int) -> Any:
-        yield lambda: None
+    def _seen_of(self, sampler: Sampler) -> None:
+        self._killed_for_memory = sampler.is_short_of_memory() or self._oom_kills != oom_kills()
+        self._peak_memory_bytes = sampler.peak_memory_bytes
 
     def _look_for_reasons(self, ran_s: float) -> None:
         """See whether somebody has asked it to stop, or its time is up."""
@@ -284,8 +289,9 @@ class _Supervisor:
         seen = ending.Seen(
             asked=self._asked,
             output=OutputReader(self._attempt.layout).tail(5)[0].decode(errors="replace").splitlines(),
-            killed_for_memory=self._short_of_memory,
-            peak_memory_bytes=_peak_memory_bytes(),
+            killed_for_memory=self._killed_for_memory,
+            peak_memory_bytes=max(self._peak_memory_bytes, _largest_process_bytes()),
+            gpus=self._task.gpus,
         )
         if newest.number != self._attempt.number and said is None:
             said = newest.exit()  # torchrun has started its ranks again: the last of them know
@@ -305,7 +311,7 @@ def ask_to_stop(attempt: Attempt) -> None:
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
 
 
-def _peak_memory_bytes() -> int | None:
+def _largest_process_bytes() -> int:
     """Most memory that one process of those that have ended had resident."""
     import resource
 
