@@ -144,7 +144,8 @@ def test_a_return_is_written_only_where_a_state_takes_the_place_of_another(layou
     writer = OutputWriter(layout, pending_every_s=0)
     writer.write(b"\r1%")
     writer.tick()
-    writer.write(b"\r2%\r3%\n\r4%\r5%\nplain\r\n")
+    writer.write(b"\r2%\r3%\n")
+    writer.write(b"\r4%\r5%\nplain\r\n")
     assert layout.output.read_bytes() == b"1%\r3%\n5%\nplain\n"
 
 
