@@ -140,6 +140,15 @@ def test_of_a_progress_bar_the_last_state_stays(layout):
     assert layout.output.read_bytes() == b"100%\ndone\n"
 
 
+def test_a_return_is_written_only_where_a_state_takes_the_place_of_another(layout):
+    writer = OutputWriter(layout, pending_every_s=0)
+    writer.write(b"\r1%")
+    writer.tick()
+    writer.write(b"\r2%\r3%\n")
+    writer.write(b"\r4%\r5%\nplain\r\n")
+    assert layout.output.read_bytes() == b"1%\r3%\n5%\nplain\n"
+
+
 def test_who_follows_sees_a_progress_bar_move_and_its_file_stays_small(layout, monkeypatch):
     monkeypatch.setattr("time.monotonic", lambda: now)
     writer = OutputWriter(layout)
@@ -229,17 +238,25 @@ def test_the_last_lines_go_over_parts_and_say_what_is_missing_before_them(layout
     assert lines.startswith(b"line ")
 
 
-def test_a_reader_that_was_overtaken_goes_on_with_what_is_left(layout):
+@pytest.mark.parametrize("lines", [38, 100])
+def test_a_reader_that_was_overtaken_goes_on_with_what_is_left_and_is_told_exactly_what_is_not(layout, lines):
     writer = OutputWriter(layout, head_bytes=100, part_bytes=100)
-    writer.write(b"a" * 149 + b"\n")
+    printed = b"a" * 149 + b"\n"
+    writer.write(printed)
     _, position = OutputReader(layout).read()
     _, position = OutputReader(layout).read(position)
     assert position == (1, 50)
-    for number in range(100):
+    for number in range(lines):
         writer.write(b"line %03d\n" % number)
-    rest = read_all(layout, position)
-    assert re.match(rb"\n\[\d+ B of output left out\]\nline ", rest)
-    assert rest.endswith(b"line 099\n")
+        printed += b"line %03d\n" % number
+        if number == 18:  # part 3 begins, part 1 is removed
+            assert layout.output_parts() == [0, 2, 3]
+            before = read_all(layout, position)
+    for rest, end in ((before, 150 + 19 * 9), (read_all(layout, position), len(printed))):
+        told = re.match(rb"\n\[(\d+) B of output left out\]\n(line [^$]+)$", rest)
+        assert told is not None
+        assert 150 + int(told[1]) + len(told[2]) == end
+        assert printed[:end].endswith(told[2])
 
 
 def test_a_pipe_in_the_place_of_output_is_no_trap(layout):
@@ -276,6 +293,26 @@ def test_a_full_disk_loses_what_does_not_fit_says_how_much_and_goes_on(run_scrip
     assert layout.output.read_bytes() == (
         b"before 0\nbefore 1\nbefore \n[65 bytes of output could not be written]\nafter\n"
     )
+
+
+def test_a_line_that_was_cut_by_a_full_disk_is_ended_once_and_closing_says_what_is_missing(run_script, layout):
+    run_script(
+        f"""
+        import resource
+        from pathlib import Path
+        from hypertuner.store.layout import AttemptLayout
+        from hypertuner.store.output import OutputWriter
+        writer = OutputWriter(AttemptLayout(Path({str(layout.folder)!r})), pending_every_s=0)
+        writer.write(b"begun")
+        writer.tick()
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+        writer.write(b", and ended\\n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        writer.close()
+        """
+    )
+    assert layout.output.read_bytes() == b"begun, a\n[9 bytes of output could not be written]\n"
 
 
 @pytest.mark.parametrize("failing", range(1, 10))

@@ -22,7 +22,7 @@ _POLL_S = 0.25
 _COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,64}m)")  # and weights: SGR
 _STEERING = re.compile(
     r"(?:\x1b\[|\x9b)(?![0-9;:]{0,64}m)[0-?]{0,64}[ -/]{0,8}[@-~]"  # cursor, erasing, modes (CSI), but colours
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]{0,4096}(?:\x07|\x1b\\|\x9c)"  # titles, links, questions
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f\n]{0,4096}(?:\x07|\x1b\\|\x9c)"  # titles, links
     r"|[\x07\b]"
 )
 _RESET = "\x1b[0m"
