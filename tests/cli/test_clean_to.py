@@ -198,7 +198,8 @@ def test_starred_pinned_and_running_runs_and_needed_parents_stay(storage, main, 
     child = Storage().create(
         "child", replace(records.RunRecord("t.py", (), "", records.now()), parent=parent_of("parent")), {}
     )
-    child.layout.queued.write_text("{}")
+    queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
+    child.layout.queued.write_bytes(records.to_bytes(queued))
     ready = tmp_path / "ready"
     script = tmp_path / "runs.py"
     script.write_text(

@@ -37,7 +37,8 @@ def child_of(storage: Path, name: str, parent: str, *, pid: int | None = None, q
     )
     run = Storage(storage).create(name, record, {})
     if queued:
-        run.layout.queued.write_text("{}")
+        queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
+        run.layout.queued.write_bytes(records.to_bytes(queued))
         return run
     me = ProcessIdentity.mine()
     run.claim_attempt(

@@ -69,7 +69,7 @@ def _command(arguments: list[str]) -> int:
         given,
         keeping,  # noqa: F401  # adds its commands to the app
         queue_app,  # noqa: F401  # the same
-        run_app,  # noqa: F401  # the first of the list of commands
+        run_app,  # noqa: F401  # the same
     )
     from hypertuner.cli.app import UsageError, app
     from hypertuner.cli.terminal import say, say_error

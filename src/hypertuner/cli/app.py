@@ -6,13 +6,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import hypertuner
 from hypertuner import settings
 from hypertuner.store.names import is_name
 
+_FIRST = ("run", "queue", "resume", "stop", "ls", "show", "logs")
+
+
+class _Commands(TyperGroup):
+    """The commands in the order in which they are met."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: (*_FIRST, name).index(name))
+
+
 app = typer.Typer(
     name="hypertuner",
+    cls=_Commands,
     help="Save every model together with its config, see which run did better, start the next from its weights.",
     epilog="A run is named by its name; several, where a command takes a QUERY, as in Python: "
     "'val_acc > 0.9 and lr < 0.01'. Names complete with the tab key after: hypertuner --install-completion. "

@@ -15,6 +15,8 @@ import time
 from hypertuner.cli import terminal
 from hypertuner.cli.show import run_named
 from hypertuner.errors import StorageError
+from hypertuner.queue.turn import drained_by
+from hypertuner.queue.waiting import Queue
 from hypertuner.store import Attempt, Run, RunState, Storage
 from hypertuner.store.output import START, Lines, OutputReader
 
@@ -77,8 +79,11 @@ def _newest(run: Run, *, wait: bool) -> Attempt:
 
 def _following(run: Run, attempt: Attempt) -> Attempt | None:
     """The attempt after one that is over; waited for while the run is in the queue again."""
+    queue = Queue(Storage(run.folder.parent))
     while True:
-        is_queued = run.state() == RunState.queued
+        # Whoever drains the queue decides in a moment whether it is tried again.
+        is_undecided = run.layout.queued.exists() and drained_by(queue) is not None
+        is_queued = is_undecided or run.state() == RunState.queued
         found = next((other for other in run.attempts() if other.number > attempt.number), None)
         if found is not None or not is_queued:
             return found

@@ -77,8 +77,8 @@ def queue_runs(
         queue.add(run, one.arguments, terms, environment=environment)
         made.append(run)
         if number <= _SHOWN:
-            words_set = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
-            say(f"queued {run.name}{f'  {plain(settings)}' if settings else ''}")
+            told = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
+            say(f"queued {run.name}{f'  {plain(told)}' if told else ''}")
     if len(made) > _SHOWN:
         say(f"… and {len(made) - _SHOWN} more: hypertuner queue ls")
     say_who_drains(queue)

@@ -79,7 +79,8 @@ def conclude(
         peak_memory_bytes=max(seen.peak_memory_bytes or 0, (said and said.peak_memory_bytes) or 0) or None,
         lost_records=said.lost_records if said else 0,
     )
-    if seen.asked is not None and not (code == 0 and said is not None and said.state == "finished"):
+    if seen.asked is not None:
+        # Also when it left with 0: a script that answers SIGTERM by saving and leaving has not come to its end.
         return replace(ended, state="stopped", reason=seen.asked.reason, cause=seen.asked.cause)
     if said is not None and not (said.state == "finished" and code != 0):
         better = launch.verdict(said, code, ()) if processes else None

@@ -233,6 +233,12 @@ def _files_of(folder: Path, parts: Sequence[str]) -> list[Path]:
     return found
 
 
+def _with_whole_packages(sources: Sequence[Path]) -> list[Path]:
+    """These files, and all of a package of which one is among them: a module of it may be named by a string only."""
+    packages = dict.fromkeys(path.parent for path in sources if (path.parent / "__init__.py").is_file())
+    return list(dict.fromkeys([*sources, *(path for package in packages for path in sorted(package.glob("*.py")))]))
+
+
 def keep_source(start: Path, target: Path) -> None:
     """Copy `start` and the local files it uses into `target`, keeping their places; too large ones are left out.
 
@@ -241,7 +247,7 @@ def keep_source(start: Path, target: Path) -> None:
     room = settings.SOURCE_TOTAL_BYTES.get()
     draft = files.draft_folder(target)
     try:
-        for path in local_sources(start):
+        for path in _with_whole_packages(local_sources(start)):
             size = path.stat().st_size
             if size > settings.SOURCE_FILE_BYTES.get() or size > room:
                 continue
