@@ -255,7 +255,7 @@ def test_a_script_that_ignores_sigterm_is_killed_with_all_it_started_when_its_gr
     place.hypertuner("stop", "stubborn")
     drainer.wait(timeout=30)
     assert place.exit("stubborn").state == "stopped"
-    gone, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -52,6 +51,7 @@ class LocalExecutor:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._processes: list[_Process] = []
 
     def submit(self, entry: Entry, number: int, slots: int, gpus: Sequence[str]) -> Handle:
         """Start the supervisor of attempt `number`, with the interpreter and the environment it was queued with.
@@ -60,7 +60,9 @@ class LocalExecutor:
         """
         environment = self.environment(entry, gpus)
         task = Task(entry.run.folder.absolute(), number, slots, tuple(gpus))
-        return _Process(start_detached(task, entry.queued.python, environment))
+        process = _Process(start_detached(task, entry.queued.python, environment))
+        self._processes = [one for one in self._processes if not one.is_over] + [process]
+        return process
 
     def environment(self, entry: Entry, gpus: Sequence[str]) -> dict[str, str]:
         """The environment of a run's supervisor, and so of its script."""
@@ -76,7 +78,9 @@ class LocalExecutor:
         """Nothing to do: each process is asked by its handle."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the supervisors that still run."""
+        for process in self._processes:
+            process.let_go()
 
 
 class _Process:
@@ -84,6 +88,18 @@ class _Process:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was seen to have ended."""
+        return self._process.returncode is not None
+
+    def let_go(self) -> None:
+        """Ask no more: whoever comes after this process finds out by the run's folder."""
+        if self._process.poll() is None:
+            self._process.returncode = 0  # else Popen warns of what is meant: the process goes on
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def poll(self) -> str | None:
         """None while it runs; '' when it has ended by itself, else the last line of what it said."""
@@ -96,11 +112,3 @@ class _Process:
         if self._process.returncode in (0, 1, TAKEN):
             return ""
         return said.rpartition("\n")[2] or f"it ended with {self._process.returncode}"
-
-
-def wait(handle: Handle, timeout_s: float) -> str | None:
-    """What `poll` says when the supervisor has ended, or None after `timeout_s` seconds."""
-    until = time.monotonic() + timeout_s
-    while (said := handle.poll()) is None and time.monotonic() < until:
-        time.sleep(0.02)
-    return said

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings, syscalls
-from hypertuner.errors import HypertunerError, first_line
+from hypertuner.errors import HypertunerError, StorageError, first_line
 from hypertuner.queue import code, ending, launch, private, start, tree
 from hypertuner.queue.figures import Sampler, oom_kills
 from hypertuner.store import Attempt, Run, capture, records, supervised
@@ -37,6 +37,8 @@ _GUARD_IS_GONE = signal.SIGUSR2
 _TICK_S = 0.5
 _LEFT_BEHIND_GRACE_S = 5.0
 """How long what the script has left behind may take to end, once the script itself has."""
+_WRITES_FOR_S = 60.0
+"""How long it is tried to write how an attempt ended."""
 TAKEN = 3
 """Exit code of a supervisor that found its attempt claimed by another."""
 
@@ -128,7 +130,20 @@ def _guard(run: Run, attempt: Attempt, pid: int) -> int:
 def _conclude_loss(run: Run, attempt: Attempt, reason: str) -> None:
     tree.end_descendants(0)
     said = records.read(records.Exit, attempt.layout.script_exit)
-    run.end_attempt(attempt, ending.lost(said, f"{reason}; what it had started was ended"))
+    _end(run, attempt, ending.lost(said, f"{reason}; what it had started was ended"))
+
+
+def _end(run: Run, attempt: Attempt, ended: records.Exit) -> None:
+    """Write exit.json. A disk that has no room gets some time to get some."""
+    until = time.monotonic() + _WRITES_FOR_S
+    while True:
+        try:
+            run.end_attempt(attempt, ended)
+            return
+        except (OSError, StorageError):
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def as_process(start: Start, output: int) -> int:
@@ -188,7 +203,7 @@ class _Supervisor:
         except (HypertunerError, OSError) as error:
             self.say(str(error))
             output.close()
-            self._run.end_attempt(self._attempt, ending.not_started(first_line(error)))
+            _end(self._run, self._attempt, ending.not_started(first_line(error)))
             return
         os.close(write)
         self._watch(pid, read, wake, output)
@@ -295,11 +310,11 @@ class _Supervisor:
         )
         if newest.number != self._attempt.number and said is None:
             said = newest.exit()  # torchrun has started its ranks again: the last of them know
-        self._run.end_attempt(
-            self._attempt, ending.conclude(self._run, self._attempt, self._code, said, seen, self._processes)
+        _end(
+            self._run, self._attempt, ending.conclude(self._run, self._attempt, self._code, said, seen, self._processes)
         )
         if newest.number != self._attempt.number:
-            self._run.end_attempt(newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes))
+            _end(self._run, newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes))
 
 
 def ask_to_stop(attempt: Attempt) -> None:
