@@ -14,6 +14,7 @@ from hypertuner.cli.terminal import count_text, duration_text, plain, say, state
 from hypertuner.index.runs import read_row
 from hypertuner.queue import launch, make, start
 from hypertuner.queue import resume as resuming
+from hypertuner.queue.code import changed_sources, makes_args
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric
 
@@ -71,7 +72,7 @@ def plan(
         raise given.GivenError("Name a script: hypertuner run train.py key=value, or a run to repeat: --like RUN")
     make.check_script(script)
     processes = processes_asked(wanted.nproc, wanted.gpus)
-    asked, arguments = given.read(words, makes_args=make.makes_args(script), several=wanted.queue)
+    asked, arguments = given.read(words, makes_args=makes_args(script), several=wanted.queue)
     config = asked
     if model is not None:
         plain_values = {key: value for key, value in asked.items() if not isinstance(value, given.Several)}
@@ -184,7 +185,7 @@ def resume(
 
 def _say_resumed(goes_on: resuming.Resumable, script: Path) -> None:
     say(f"run {goes_on.run.name}: {_shown(script)}, resumed from {goes_on.reference}")
-    if changed := resuming.changed_sources(goes_on.run, script.absolute()):
+    if changed := changed_sources(goes_on.run, script.absolute()):
         say(
             f"  the code has changed since the run began: {', '.join(changed[:6])}"
             + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")

@@ -1,4 +1,4 @@
-"""Which code a queued run is started with: as it was when it was queued."""
+"""The code of a run: what it is started with, whether it has changed, whether it takes its config itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.errors import ConfigError
-from hypertuner.queue.resume import changed_sources
-from hypertuner.store import Run, records
+from hypertuner.store import Run, capture, records
 
 
 @dataclass(frozen=True)
@@ -60,4 +59,37 @@ def _looks_beside_itself(source: Path) -> bool:
                 return True
             if isinstance(node, ast.Import | ast.ImportFrom) and "importlib.resources" in ast.unparse(node):
                 return True
+    return False
+
+
+def changed_sources(run: Run, script: Path) -> list[str]:
+    """The source files of a run that are not as they were when it was made, by their place beside the script."""
+    kept = run.layout.source
+    if not kept.is_dir():
+        return []
+    names = {path.relative_to(kept) for path in kept.rglob("*") if path.is_file()}
+    now = capture.local_sources(script.absolute())
+    names |= {path.relative_to(script.parent) for path in now if path.is_relative_to(script.parent)}
+    return sorted(str(name) for name in names if _bytes(kept / name) != _bytes(script.parent / name))
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def makes_args(script: Path) -> bool:
+    """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
+    for path in capture.local_sources(script.absolute()):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if called == "Args":
+                    return True
     return False

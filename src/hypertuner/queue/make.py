@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import re
 from collections import deque
@@ -172,18 +171,3 @@ def _words_of(value: Any) -> int:
 
 def _begins_another(word: str) -> bool:
     return bool(_OPTION.match(word) or _ASSIGNMENT.match(word))
-
-
-def makes_args(script: Path) -> bool:
-    """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
-    for path in capture.local_sources(script.absolute()):
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if called == "Args":
-                    return True
-    return False

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hypertuner.checkpoint import parents, reference
 from hypertuner.errors import CheckpointNotFoundError, ConfigError, QueueError
-from hypertuner.store import Run, RunState, Storage, capture
+from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.values import to_config
 
 _JOB = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
@@ -100,21 +99,3 @@ def check_config(run: Run, given: Mapping[str, Any]) -> None:
             f"  A new run that goes on from it: hypertuner run --fork {run.name}@last {words}",
             key=next(iter(wrong)),
         )
-
-
-def changed_sources(run: Run, script: Path) -> list[str]:
-    """The source files of a run that are not as they were when it was made, by their place beside the script."""
-    kept = run.layout.source
-    if not kept.is_dir():
-        return []
-    names = {path.relative_to(kept) for path in kept.rglob("*") if path.is_file()}
-    now = capture.local_sources(script.absolute())
-    names |= {path.relative_to(script.parent) for path in now if path.is_relative_to(script.parent)}
-    return sorted(str(name) for name in names if _bytes(kept / name) != _bytes(script.parent / name))
-
-
-def _bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None

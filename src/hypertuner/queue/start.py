@@ -19,7 +19,7 @@ from typing import Any
 
 from hypertuner import files, settings
 from hypertuner.queue import ending, launch
-from hypertuner.queue.make import makes_args
+from hypertuner.queue.code import makes_args
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
