@@ -225,13 +225,20 @@ class Drainer:
             if (reason := self._blocked(entry)) is not None:
                 self.reasons[entry.name] = reason
                 continue
-            share = self.slots.share(_processes(entry), [running.taken for running in self._running.values()])
+            share = self.slots.share(_processes(entry), [self._taken(running) for running in self._running.values()])
             if isinstance(share, str):
                 # None that wants less goes before it: it would wait for ever.
                 for later in waiting[position:]:
                     self.reasons.setdefault(later.name, share)
                 return
             self._start(entry, share.slots, share.gpus)
+
+    def _taken(self, running: _Running) -> Taken:
+        """What a run uses, with its processes where they are to be told from strangers'."""
+        attempt = running.entry.run.newest_attempt() if self.slots.gpus else None
+        if attempt is None or attempt.started is None:
+            return running.taken
+        return dataclasses.replace(running.taken, pids=tree.family(attempt.started.pid))
 
     def _blocked(self, entry: Entry) -> str | None:
         """Why a run may not start, whatever room there is."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hypertuner.errors import QueueError
 from hypertuner.store.gpus import Gpu, list_gpus
+from hypertuner.store.process import process_start
 
 _HELD_BYTES = 256 * 1024 * 1024
 """A stranger with less of a GPU's memory than this (a desktop, a monitor) does not hold it."""
@@ -20,6 +21,7 @@ class Taken:
     slots: int
     gpus: tuple[str, ...] = ()
     pids: frozenset[int] = field(default_factory=frozenset)
+    """Its processes: what these hold of a GPU is held by us."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ class Slots:
             return Share(wanted)
         used = Counter(gpu for one in taken for gpu in one.gpus)
         wanted_gpus = min(max(1, processes), len(self.gpus))
-        free = [gpu for gpu in self._free(taken) if used[gpu.uuid] < self.per_gpu]
+        free = [gpu for gpu in self._free(taken, used) if used[gpu.uuid] < self.per_gpu]
         # The emptiest first; in the order of the machine among equals.
         free.sort(key=lambda gpu: (used[gpu.uuid], gpu.index))
         if len(free) < wanted_gpus:
             return "; ".join(self.strangers) if self.strangers else "all GPUs are taken"
         return Share(wanted, tuple(gpu.uuid for gpu in free[:wanted_gpus]))
 
-    def _free(self, taken: Sequence[Taken]) -> list[Gpu]:
+    def _free(self, taken: Sequence[Taken], used: Counter[str]) -> list[Gpu]:
         ours = frozenset(pid for one in taken for pid in one.pids)
         known = {gpu.uuid for gpu in self.gpus}
         now = [gpu for gpu in list_gpus() if gpu.uuid in known]
@@ -78,7 +80,10 @@ class Slots:
             strangers = [
                 holder
                 for holder in gpu.holders
-                if holder.pid not in ours and (holder.memory_bytes is None or holder.memory_bytes >= _HELD_BYTES)
+                if holder.pid not in ours
+                and (holder.memory_bytes is None or holder.memory_bytes >= _HELD_BYTES)
+                # In a container the driver tells pids of the host: one that nobody has here may be a run of ours.
+                and not (used[gpu.uuid] and process_start(holder.pid) is None)
             ]
             if strangers:
                 who = ", ".join(f"process {one.pid} ({one.command[:40]}, {one.user})" for one in strangers[:2])

@@ -36,6 +36,17 @@ def has_children() -> bool:
     return True
 
 
+def family(pid: int) -> frozenset[int]:
+    """The pids of a process and of all that descends from it; empty when it is gone."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return frozenset((pid, *(child.pid for child in process.children(recursive=True))))
+    except psutil.Error:
+        return frozenset()
+
+
 def end_descendants(grace_s: float) -> None:
     """End all that this process has started: asked by SIGTERM, and killed after `grace_s` seconds. All are reaped."""
     import psutil
