@@ -326,6 +326,61 @@ def test_a_drainer_that_is_killed_again_and_again_loses_nothing_and_starts_nothi
     assert states == {RunState.finished}, "none stuck"
 
 
+TRAINS = """
+    import torch, hypertuner
+    args = hypertuner.Args(lr=0.1, epochs=2)
+    torch.manual_seed(0)
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=args.lr)
+    saver = hypertuner.Saver(net, optimizer=optimizer)
+    logger = hypertuner.Logger()
+    for epoch in range(saver.next_epoch, args.epochs):
+        logger.log({"loss": 1.0 / (epoch + 1)}, epoch)
+        saver.save(epoch=epoch)
+        print("epoch", epoch)
+"""
+
+
+def test_a_run_may_begin_from_the_weights_of_one_that_has_still_to_train_them(place: Place):
+    pytest.importorskip("torch")
+    place.script(TRAINS)
+    place.hypertuner("run", "train.py", "--queue", "--name", "first")
+    place.hypertuner("run", "train.py", "lr=0.01", "--from", "first@last", "--queue", "--name", "second")
+    assert place.run("second").record().parent is None
+    assert place.run("second").queued().after == ("first",)
+    place.hypertuner("queue", "--cpu", "--slots", "2")
+    second = place.run("second")
+    assert second.state() == RunState.finished
+    assert second.record().parent.run == "first" and second.layout.parent.exists()
+    assert second.attempts()[0].loaded().share == 1.0
+
+
+def test_a_run_whose_parent_never_made_the_checkpoint_fails_and_says_so(place: Place):
+    place.add("pass", "first")
+    place.hypertuner("run", "first.py", "--from", "first@last", "--queue", "--name", "second")
+    place.drain(slots=2)
+    ended = place.exit("second")
+    assert (ended.state, ended.cause) == ("failed", "not started")
+    assert "first" in ended.reason
+
+
+def test_a_run_is_resumed_from_the_queue(place: Place):
+    pytest.importorskip("torch")
+    script = place.script(TRAINS)
+    script.write_text(
+        script.read_text().replace('print("epoch", epoch)', 'print("epoch", epoch)\n    if epoch == 0: 1/0')
+    )
+    place.hypertuner("run", "train.py", "--queue", "--name", "once")
+    place.drain()
+    assert place.run("once").state() == RunState.failed
+    script.write_text(script.read_text().replace(breaks, ""))
+    place.hypertuner("resume", "once", "--queue")
+    place.drain()
+    assert place.run("once").state() == RunState.finished
+    lines = place.output("once", 2).splitlines()
+    assert "epoch 1" in lines and "epoch 0" not in lines
+
+
 def test_a_task_goes_through_json(tmp_path):
     import json
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner import settings
+from hypertuner.checkpoint import reference
 from hypertuner.cli import given
 from hypertuner.cli.run import Plan, Wanted, plan
 from hypertuner.cli.terminal import count_text, plain, say, value_text
@@ -18,7 +20,7 @@ from hypertuner.index.times import duration_s
 from hypertuner.queue import launch, make
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue, Terms
-from hypertuner.store import Run, Storage
+from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.names import is_name
 
 _MANY = 1000
@@ -42,6 +44,11 @@ def queue_runs(
 
     Raises: GivenError; QueueError; what making a run raises: those that were made by then wait.
     """
+    begins = wanted.fork or wanted.start_from
+    how = "fork" if wanted.fork else "start from"
+    ahead = _run_ahead(begins, storage)
+    if ahead is not None:
+        terms = dataclasses.replace(terms, after=tuple(dict.fromkeys((*terms.after, ahead.name))))
     plans = [plan(model, script, words, after_dashes, wanted) for model in _models(script, wanted, storage)]
     orders = [(one, config) for one in plans for config in _configs(one, seeds)]
     if not orders:
@@ -66,15 +73,22 @@ def queue_runs(
             config,
             one.arguments,
             name=f"{wanted.name}-{number}" if wanted.name and len(orders) > 1 else wanted.name,
-            parent=wanted.fork or wanted.start_from,
-            how="fork" if wanted.fork else "start from",
+            parent=begins if ahead is None else None,
+            how=how,
             asked={*one.asked, *(["seed"] if seeds else [])},
             storage=storage,
             folder=one.folder,
             processes=processes,
             study=study,
         )
-        queue.add(run, one.arguments, terms, environment=environment)
+        queue.add(
+            run,
+            one.arguments,
+            terms,
+            begins_from=begins if ahead is not None else None,
+            begins_how=how,
+            environment=environment,
+        )
         made.append(run)
         if number <= _SHOWN:
             told = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
@@ -125,10 +139,15 @@ def _models(script: Path | None, wanted: Wanted, storage: Storage) -> Sequence[R
         return [storage.open(wanted.like)] if is_name(wanted.like) else select([wanted.like], storage)
     parent = wanted.fork or wanted.start_from
     if parent and script is None:
-        from hypertuner.checkpoint import reference
-
-        return [reference.resolve(parent, storage).run]
+        return [_run_ahead(parent, storage) or reference.resolve(parent, storage).run]
     return [None]
+
+
+def _run_ahead(parent: str | None, storage: Storage) -> Run | None:
+    """The run whose checkpoint is named, when it has yet to make that: it waits or runs."""
+    name = (parent or "").partition("@")[0]
+    run = Run(storage.path / name) if is_name(name) else None
+    return run if run is not None and run.state() in (RunState.queued, RunState.running) else None
 
 
 def _configs(one: Plan, seeds: int | None) -> Iterator[dict[str, Any]]:

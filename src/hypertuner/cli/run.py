@@ -15,6 +15,7 @@ from hypertuner.index.runs import read_row
 from hypertuner.queue import launch, make, start
 from hypertuner.queue import resume as resuming
 from hypertuner.queue.code import changed_sources, makes_args
+from hypertuner.queue.waiting import Queue, Terms
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric
 
@@ -174,12 +175,21 @@ def resume(
     folder: Path | None,
     force: bool,
     processes: int | None,
+    queue: bool,
     storage: Storage,
 ) -> int:
-    """Run the next attempt of a run, which goes on from its checkpoint; the script's exit code."""
+    """Run the next attempt of a run, which goes on from its checkpoint, or let it wait; the script's exit code."""
     goes_on = resuming.resumable(what, storage, force=force)
     order = make.order_of(goes_on.run, folder=folder, arguments=after_dashes)
     _say_resumed(goes_on, order.script)
+    if queue:
+        from hypertuner.cli.queueing import say_who_drains
+
+        waits = Queue(storage)
+        waits.add(goes_on.run, order.arguments, Terms(live_code=True), resume=goes_on.which, processes=processes)
+        say(f"queued {goes_on.run.name}")
+        say_who_drains(waits)
+        return 0
     return _run(goes_on.run, order.script, order.arguments, order.folder, resume=goes_on.which, processes=processes)
 
 

@@ -200,6 +200,7 @@ def resume(
     ] = False,
     nproc: Processes = None,
     gpus: Gpus = None,
+    queue: Annotated[bool, typer.Option("--queue", help="Let it wait in the queue instead.")] = False,
     storage: StoragePath = None,
 ) -> None:
     """Go on with a run: its script once more, as the next attempt, everything restored.
@@ -209,7 +210,7 @@ def resume(
     from hypertuner.cli.run import processes_asked
     from hypertuner.cli.run import resume as resume_
 
-    processes = processes_asked(nproc, gpus)
+    processes, place = processes_asked(nproc, gpus), storage_at(storage)
     raise typer.Exit(
-        resume_(what, ctx.obj, folder=folder, force=force, processes=processes, storage=storage_at(storage))
+        resume_(what, ctx.obj, folder=folder, force=force, processes=processes, queue=queue, storage=place)
     )

@@ -16,7 +16,7 @@ from types import FrameType
 
 from hypertuner import files
 from hypertuner.errors import HypertunerError, StorageError, first_line
-from hypertuner.queue import ending, private, tree
+from hypertuner.queue import ending, make, private, tree
 from hypertuner.queue.executor import Executor, Handle
 from hypertuner.queue.slots import Slots, Taken
 from hypertuner.queue.turn import Turn
@@ -293,6 +293,8 @@ class Drainer:
             self._refresh(entry)
             return
         self.reasons.pop(entry.name, None)
+        if entry.queued.begins_from is not None and not self._give_parent(entry):
+            return
         running = _Running(entry, Taken(slots, gpus), number, None)
         try:
             running.handle = self.executor.submit(entry, number, slots, gpus)
@@ -303,6 +305,19 @@ class Drainer:
         self._running[entry.name] = running
         self.tell(Event("started", entry, "GPU " + ", ".join(gpus) if gpus else ""))
 
+    def _give_parent(self, entry: Entry) -> bool:
+        """Let a run begin from the checkpoint that it waited for; where that cannot be, it fails."""
+        queued = entry.queued
+        assert queued.begins_from is not None
+        try:
+            make.give_parent(entry.run, queued.begins_from, queued.begins_how)
+        except (HypertunerError, OSError) as error:
+            self._could_not_start(_Running(entry, Taken(0), entry.run.next_number(), None), str(error))
+            self._refresh(entry)
+            return False
+        self.queue.write(entry.run, dataclasses.replace(queued, begins_from=None))
+        return True
+
     def _could_not_start(self, running: _Running, reason: str) -> None:
         """Nothing claimed the attempt and nothing will: it is recorded as one that could not be started."""
         run = running.entry.run
@@ -312,7 +327,7 @@ class Drainer:
             about = {"python": "", "platform": "", "user": ""}
             started = records.Started.here(exit_by="supervisor", config=run.config(), **about)
             attempt = run.claim(running.number, started)
-            run.end_attempt(attempt, ending.not_started(f"its supervisor could not be started: {reason}"))
+            run.end_attempt(attempt, ending.not_started(f"it could not be started: {first_line(reason)}"))
             if (entry := self.queue.entry(run)) is not None:
                 self._settle(dataclasses.replace(entry, attempt=attempt), attempt, attempt.exit())
 

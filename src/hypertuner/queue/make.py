@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypertuner import settings
+from hypertuner import files, settings
 from hypertuner.checkpoint import reference
 from hypertuner.checkpoint.parents import parent_of
 from hypertuner.errors import ConfigError
@@ -81,6 +82,20 @@ def make_run(
     run = place.create(name, record, config, parent_file=begins.file if begins else None)
     capture.keep_source(script.absolute(), run.layout.source)
     return run
+
+
+def give_parent(run: Run, parent: str, how: str) -> None:
+    """Let a run that has not started begin from a checkpoint that was not there when the run was made.
+
+    Raises: what resolving the reference raises; ConfigError when the run has a parent, or has started.
+    """
+    record = run.record()
+    if record is None or run.newest_attempt() is not None or record.parent is not None:
+        raise ConfigError(f"Run {run.name!r} has started, or has a parent: it cannot begin from {parent}.")
+    begins = parent_of(reference.resolve(parent, Storage(run.folder.parent)), how)
+    with contextlib.suppress(FileExistsError):
+        files.link_or_copy(begins.file, run.layout.parent)
+    files.replace(run.layout.record, records.to_bytes(dataclasses.replace(record, parent=begins.parent)))
 
 
 def check_script(script: Path) -> None:

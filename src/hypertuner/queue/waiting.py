@@ -76,6 +76,8 @@ class Queue:
         terms: Terms = Terms(),  # it is frozen
         *,
         resume: str | None = None,
+        begins_from: str | None = None,
+        begins_how: str = "start from",
         processes: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> records.Queued:
@@ -84,6 +86,8 @@ class Queue:
         Args:
             arguments: handed to the script as they are.
             resume: the checkpoint of the run that it goes on from: 'last', 'best' or a step.
+            begins_from: reference to a checkpoint, made by then, that becomes its parent when it starts.
+            begins_how: 'start from' or 'fork'.
 
         Raises: QueueError when it waits already, or runs.
         """
@@ -102,6 +106,8 @@ class Queue:
             python=sys.executable,
             private=kept,
             resume=resume,
+            begins_from=begins_from,
+            begins_how=begins_how,
             processes=processes,
             **dataclasses.asdict(terms),
         )

@@ -165,6 +165,9 @@ class Queued:
     """Runs that must have finished first."""
     resume: str | None = None
     """The checkpoint of the run that it goes on from."""
+    begins_from: str | None = None
+    """Reference to a checkpoint that is not there yet, of a run that it comes after: its parent when it starts."""
+    begins_how: str = "start from"
     processes: int | None = None
     """How many torchrun starts for it; None: as many as the run was made with."""
     retries: int = 0
