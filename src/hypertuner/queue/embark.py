@@ -1,0 +1,363 @@
+"""Becoming a script: a forked copy of a process that has imported torch turns into `python script.py …`.
+
+The process that is to be copied (zygote.py) calls `note` before it has imported anything and `set_aside` when it has
+imported all; a copy of a copy of it calls `become_script`. What the script can see is then what it would see in an
+interpreter of its own, the imports apart: the script is run, and the process is taken down, by the very functions of
+CPython that do it for `python script.py`. Where that cannot be, a plain `python script.py` takes the process's place.
+
+What stays different: the hash seed of strings is the zygote's; `traceback.print_stack()` shows our frames below the
+script's; warnings of the imports themselves were given once, elsewhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import importlib
+import importlib.machinery
+import io
+import os
+import pkgutil
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+# Read by C code, or by imports, before a script could change them. A script whose environment differs in one of them
+# is no copy of this process.
+_EARLY = (
+    *("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_", "MIMALLOC_"),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "DNNL_", "ONEDNN_", "ATEN_", "NUMEXPR_"),
+    *("TORCH", "PYTORCH_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "TRITON_", "HIP_", "ROCR_"),
+)
+# Read when the CUDA runtime begins, which it does in the script; by nobody; or of hypertuner, which is imported anew.
+_LATE = frozenset(
+    ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "PWD", "OLDPWD", "SHLVL", "_", "TERM")
+)
+_OURS = "hypertuner"
+# Parts of hypertuner that no training script needs.
+_NOT_FOR_SCRIPTS = ("hypertuner.cli", "hypertuner.queue", "hypertuner.__main__", "hypertuner.examples")
+_HOOKS: tuple[tuple[Any, str], ...] = (
+    *((sys, name) for name in ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "exit")),
+    *((builtins, name) for name in ("exit", "quit") if hasattr(builtins, name)),
+    (threading, "excepthook"),
+)
+
+
+@dataclass
+class _Bare:
+    """What this interpreter was before it imported anything, and what it was when it had imported all."""
+
+    modules: frozenset[str]
+    path: tuple[str, ...]
+    main: Mapping[str, Any]
+    streams: tuple[tuple[Any, str, str | None, bool], ...]
+    """Of 0, 1 and 2: the stream, its encoding, its errors, whether it is unbuffered: as the environment asks."""
+    environment: Mapping[str, str]
+    coerced: Mapping[str, str]
+    """What Python itself put into its environment (LC_CTYPE, PEP 538)."""
+    cores: frozenset[int]
+    read: frozenset[str] = frozenset()
+    """Variables that were read while it imported."""
+    hooks: tuple[tuple[Any, str, Any], ...] = ()
+    signals: Mapping[int, Any] = field(default_factory=dict)
+    descriptors: frozenset[int] = frozenset()
+    at_exit: int = 0
+    says_faults: bool = False
+    library: Mapping[str, ModuleType] = field(default_factory=dict)
+    """hypertuner as a script imports it: nothing in it was ever called."""
+
+
+_bare: _Bare | None = None
+_forgotten: list[ModuleType] = []
+"""hypertuner as it was before the script's: kept, for its functions are on the stack and its files must stay open."""
+
+
+def note(modules: Iterable[str]) -> None:
+    """Note what this process is, an interpreter that has loaded only `modules`, and what its environment makes it."""
+    global _bare
+    main = sys.modules["__main__"]
+    given = dict(
+        line.split("=", 1)
+        for line in os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
+        if "=" in line[1:]
+    )
+    _bare = _Bare(
+        modules=frozenset(modules),
+        path=tuple(path for number, path in enumerate(sys.path) if number or path),
+        main={name: value for name, value in vars(main).items() if name.startswith("__")},
+        streams=tuple(
+            (stream, stream.encoding, stream.errors, stream.write_through)
+            for stream in (sys.stdin, sys.stdout, sys.stderr)
+            if isinstance(stream, io.TextIOWrapper)
+        ),
+        environment=given,
+        coerced={name: value for name, value in os.environ.items() if name not in given},
+        cores=frozenset(os.sched_getaffinity(0)),
+    )
+
+
+def set_aside(read: Iterable[str], private: Iterable[int]) -> None:
+    """Note what this process has become by its imports: they have `read` these variables. Its descriptors stay open in
+    its copies, but for `private`. A script will get its own, fresh hypertuner.
+    """
+    assert _bare is not None
+    _bare.read = frozenset(read)
+    ours = _take_modules()
+    package = importlib.import_module(_OURS)
+    for found in pkgutil.walk_packages(package.__path__, f"{_OURS}."):
+        if not found.name.startswith(_NOT_FOR_SCRIPTS):
+            with contextlib.suppress(ImportError):  # of a framework that is not installed
+                importlib.import_module(found.name)
+    _bare.library = _take_modules()
+    sys.modules.update(ours)
+    _bare.hooks = tuple((owner, name, getattr(owner, name)) for owner, name in _HOOKS)
+    _bare.signals = {number: signal.getsignal(number) for number in _settable_signals()}
+    _bare.at_exit = atexit._ncallbacks()
+    _bare.says_faults = faulthandler.is_enabled()
+    _bare.descriptors = frozenset(_open_descriptors()) - frozenset(private)
+
+
+def early(environment: Mapping[str, str], read: Iterable[str] = ()) -> dict[str, str]:
+    """The variables that a process has read before a script begins: those of C code, and those that were `read`."""
+    names = frozenset(read)
+    return {
+        name: value
+        for name, value in environment.items()
+        if (name in names or name.startswith(_EARLY)) and name not in _LATE and not name.startswith("HYPERTUNER_")
+    }
+
+
+def become_script(script: Path, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> NoReturn:
+    """Be `python script arguments…` in `folder` with `environment`, from here on; for a freshly forked child.
+
+    Descriptors 0, 1 and 2 are the script's streams already; all others are closed. Nothing of the callers on the stack
+    is ever run again, nor taken down. In a process that comes from no zygote, or where a module of the script's folder
+    has the name of one that is loaded already, another Python replaces this one, which takes as long as it does.
+    """
+    try:
+        # Until the script's dispositions are in place, a signal would be answered by handlers that are not its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.chdir(folder)
+        if _bare is None or _is_out_of_reach(_bare, script, environment):
+            _replace(script, arguments, environment)
+        _settle(_bare, script, arguments, environment)
+        _run(script)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:  # whatever it is, it must not go on in the callers' frames, of which there are two processes
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+            sys.stderr.flush()
+    os._exit(1)
+
+
+def _is_out_of_reach(bare: _Bare, script: Path, environment: Mapping[str, str]) -> bool:
+    """Whether this process cannot become what a plain start would be."""
+    return (
+        early(environment, bare.read) != early(bare.environment, bare.read)
+        # Thread pools are as large as the cores that they found when they were loaded.
+        or frozenset(os.sched_getaffinity(0)) != bare.cores
+        or atexit._ncallbacks() != bare.at_exit  # somebody registered his own since, and they cannot be told apart
+        or not script.is_file()  # a folder, a missing file: Python has an answer
+        or not os.access(script, os.R_OK)
+        or _is_shadowed(bare, _script_folder(script))
+    )
+
+
+def _is_shadowed(bare: _Bare, folder: str) -> bool:
+    """Whether the script's folder has a module that a plain start would have imported in place of a loaded one."""
+    loaded = {name.partition(".")[0] for name in sys.modules} - bare.modules - set(sys.builtin_module_names)
+    suffixes = importlib.machinery.all_suffixes()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name, dot, rest = entry.name.partition(".")
+            if name not in loaded:
+                continue
+            if dot and dot + rest in suffixes:
+                return True
+            if not dot and any(Path(entry.path, f"__init__{suffix}").exists() for suffix in suffixes):
+                return True
+    return False
+
+
+def _replace(script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    for descriptor in _open_descriptors():
+        os.set_inheritable(descriptor, False)
+    for number in _settable_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execve(sys.executable, [sys.executable, str(script), *arguments], dict(environment))  # noqa: S606
+
+
+def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Make everything that a script can see what it is when Python has just started."""
+    for descriptor in set(_open_descriptors()) - bare.descriptors:
+        os.close(descriptor)
+    renew_streams()
+    os.environ.clear()
+    os.environ.update(bare.coerced)
+    os.environ.update(environment)
+    time.tzset()
+    for owner, name, value in bare.hooks:
+        setattr(owner, name, value)
+    if not bare.says_faults:
+        faulthandler.disable()
+    sys.settrace(None)
+    sys.setprofile(None)
+
+    _forgotten.extend(_take_modules().values())
+    sys.modules.update(bare.library)
+    bare.library["hypertuner.settings"].start_from(Path.cwd())
+    main = ModuleType("__main__")
+    vars(main).update({name: {} if name == "__annotations__" else value for name, value in bare.main.items()})
+    sys.modules["__main__"] = main
+    for module in list(sys.modules.values()):
+        if isinstance(module, ModuleType):  # some put other things there
+            vars(module).pop("__warningregistry__", None)
+    sys.argv[:] = [str(script), *arguments]
+    sys.orig_argv[:] = [sys.executable, *sys.argv]
+    is_safe = getattr(sys.flags, "safe_path", False)
+    sys.path[:] = [*([] if is_safe else [_script_folder(script)]), *bare.path]
+    importlib.invalidate_caches()  # what was installed since
+
+    _reseed()
+    if (multiprocessing := sys.modules.get("multiprocessing.process")) is not None:
+        vars(multiprocessing)["ORIGINAL_DIR"] = str(Path.cwd())
+        multiprocessing.current_process().authkey = os.urandom(32)
+    if (logging := sys.modules.get("logging")) is not None:
+        begun = vars(logging)["_startTime"]
+        vars(logging)["_startTime"] = time.time_ns() if isinstance(begun, int) else time.time()
+    gc.enable()
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+    for number, disposition in bare.signals.items():
+        if signal.getsignal(number) != disposition:
+            signal.signal(number, disposition)
+
+
+def _reseed() -> None:
+    """Draw new random numbers: a library's generator is seeded when it is imported, and a fork copies its state."""
+    random.seed()
+    if (numpy := sys.modules.get("numpy.random")) is not None:
+        numpy.seed()
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.seed()
+
+
+def renew_streams() -> None:
+    """Make sys.stdin, stdout and stderr what Python makes of descriptors 0, 1 and 2 when it starts.
+
+    The objects stay: what was imported may hold them.
+    """
+    assert _bare is not None
+    for number, (stream, encoding, errors, is_unbuffered) in enumerate(_bare.streams):
+        name = ("stdin", "stdout", "stderr")[number]
+        try:
+            os.fstat(number)
+        except OSError:
+            _set_stream(name, None)
+            continue
+        _discard(stream, number)
+        raw = io.FileIO(number, "wb" if number else "rb", closefd=False)
+        raw.name = f"<{name}>"
+        size = os.fstat(number).st_blksize
+        buffer: Any = raw
+        if not is_unbuffered:
+            buffer = io.BufferedWriter(raw, size) if number else io.BufferedReader(raw, size)
+        io.TextIOWrapper.__init__(
+            stream,
+            buffer,
+            encoding=encoding,
+            errors=errors,
+            newline="\n",
+            line_buffering=not is_unbuffered and (raw.isatty() or number == 2),
+            write_through=is_unbuffered,
+        )
+        _set_stream(name, stream)
+
+
+def _set_stream(name: str, stream: Any) -> None:
+    setattr(sys, name, stream)
+    setattr(sys, f"__{name}__", stream)
+
+
+def _discard(stream: io.TextIOWrapper, number: int) -> None:
+    """Let go what a stream still holds: our caller wrote it, and has a copy of it."""
+    if number == 0:
+        return
+    kept, nowhere = os.dup(number), os.memfd_create("nowhere")
+    try:
+        os.dup2(nowhere, number)
+        stream.flush()
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _run(script: Path) -> NoReturn:
+    """Run the script and end the process, as CPython's main does: with its own functions.
+
+    SystemExit ends the process in the first call. `Py_Exit` waits for threads, calls what is registered with atexit,
+    deletes modules, flushes (120 when that fails), and ends the process below any frame of Python.
+    """
+    python, libc = ctypes.pythonapi, ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    run = python.PyRun_SimpleFileExFlags
+    run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p)
+    path = os.fsencode(_absolute(script))
+    file = libc.fopen(path, b"rbe")
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    status = 1 if run(file, path, 1, None) else 0
+    # `last_type` of a handler that has printed it: an exception, here, that nothing caught.
+    if status and getattr(sys, "last_type", None) is KeyboardInterrupt:
+        # Python dies of the signal when it has taken itself down: libc calls raise(SIGINT) then, its status the signal.
+        libc.on_exit(libc["raise"], None)
+        status = signal.SIGINT
+    python.Py_Exit(int(status))
+    os._exit(1)  # not reached
+
+
+def _absolute(script: Path) -> str:
+    return str(script) if script.is_absolute() else f"{Path.cwd()}/{script}"
+
+
+def _script_folder(script: Path) -> str:
+    return str(script.resolve().parent)
+
+
+def _take_modules() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name == _OURS or name.startswith(f"{_OURS}.")]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _settable_signals() -> list[int]:
+    return sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def _open_descriptors() -> list[int]:
+    """Descriptors above 2 that are open now."""
+    found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208  # names, not paths
+    return [number for number in found if number > 2 and _is_open(number)]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:  # the one that the listing used
+        return False
+    return True
