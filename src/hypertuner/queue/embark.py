@@ -340,6 +340,10 @@ def _run(script: Path) -> NoReturn:
     libc.fopen.restype = ctypes.c_void_p
     run = python.PyRun_SimpleFileExFlags
     run.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p)
+    # What libraries do at the end of a process: those that the script loads, before these two are reached. The others'
+    # destructors only free memory, page by copied page; `exit` calls fflush(NULL), then _exit(status).
+    libc.on_exit(libc["_exit"], None)
+    libc["__cxa_atexit"](libc.fflush, None, None)
     path = os.fsencode(_absolute(script))
     file = libc.fopen(path, b"rbe")
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
