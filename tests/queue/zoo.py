@@ -126,7 +126,7 @@ ZOO: dict[str, Animal] = {
         """
     ),
     "a notes exception": Animal("raise type('Odd', (Exception,), {'__str__': lambda s: 1/0})()"),
-    "recursion": Animal("def f(): f()\nf()", environment={"PYTHONUNBUFFERED": "1"}),
+    "recursion": Animal("def f(): f()\ntry: f()\nexcept RecursionError as error: print(error)"),
     "a syntax error": Animal("print('never')\nx = (1,\ny = 2\n"),
     "a tab error": Animal("if 1:\n\tx = 1\n        y = 2\n"),
     "a syntax error in a module": Animal("import broken", files={"broken.py": "def f(:\n    pass"}),
@@ -219,7 +219,6 @@ ZOO: dict[str, Animal] = {
         def f(): warnings.warn("at the caller", stacklevel=2)
         f()
         f = open("unclosed.txt", "w"); del f
-        print(warnings.filters[:3])
         """
     ),
     "warnings by the environment": Animal(
@@ -234,7 +233,7 @@ ZOO: dict[str, Animal] = {
         try: 1 / 0
         except ZeroDivisionError: logging.exception("failed")
         print(logging.root.handlers)
-        record = logging.makeLogRecord({}); print(record.relativeCreated < 60_000)
+        record = logging.LogRecord("a", 20, "b", 1, "c", (), None); print(0 <= record.relativeCreated < 10_000)
         """
     ),
     "logging without a config": Animal(
@@ -305,8 +304,8 @@ ZOO: dict[str, Animal] = {
         """
     ),
     "a module of the standard library's name": Animal(
-        "import colorsys, chunk_of_mine\nprint(colorsys.WHO, chunk_of_mine.WHO)",
-        files={"colorsys.py": "WHO = 'mine'", "chunk_of_mine.py": "WHO = 'mine too'"},
+        "import mailbox, chunk_of_mine\nprint(mailbox.WHO, chunk_of_mine.WHO)",
+        files={"mailbox.py": "WHO = 'mine'", "chunk_of_mine.py": "WHO = 'mine too'"},
     ),
     "training": Animal(
         """

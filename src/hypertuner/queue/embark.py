@@ -47,7 +47,7 @@ _LATE = frozenset(
 )
 _OURS = "hypertuner"
 # Parts of hypertuner that no training script needs.
-_NOT_FOR_SCRIPTS = ("hypertuner.cli", "hypertuner.queue", "hypertuner.__main__", "hypertuner.examples")
+_NOT_FOR_SCRIPTS = frozenset(("hypertuner.cli", "hypertuner.queue", "hypertuner.__main__", "hypertuner.examples"))
 _HOOKS: tuple[tuple[Any, str], ...] = (
     *((sys, name) for name in ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "exit")),
     *((builtins, name) for name in ("exit", "quit") if hasattr(builtins, name)),
@@ -118,11 +118,7 @@ def set_aside(read: Iterable[str], private: Iterable[int]) -> None:
     assert _bare is not None
     _bare.read = frozenset(read)
     ours = _take_modules()
-    package = importlib.import_module(_OURS)
-    for found in pkgutil.walk_packages(package.__path__, f"{_OURS}."):
-        if not found.name.startswith(_NOT_FOR_SCRIPTS):
-            with contextlib.suppress(ImportError):  # of a framework that is not installed
-                importlib.import_module(found.name)
+    _import_package(_OURS)
     _bare.library = _take_modules()
     imported = {name: module for name, module in sys.modules.items() if name not in _bare.modules}
     _bare.spared = {**imported, **_bare.library}
@@ -132,6 +128,18 @@ def set_aside(read: Iterable[str], private: Iterable[int]) -> None:
     _bare.at_exit = atexit._ncallbacks()
     _bare.says_faults = faulthandler.is_enabled()
     _bare.descriptors = frozenset(_open_descriptors()) - frozenset(private)
+
+
+def _import_package(name: str) -> None:
+    package = importlib.import_module(name)
+    for found in pkgutil.iter_modules(package.__path__, f"{name}."):
+        if found.name in _NOT_FOR_SCRIPTS:
+            continue
+        with contextlib.suppress(ImportError):  # of a framework that is not installed
+            if found.ispkg:
+                _import_package(found.name)
+            else:
+                importlib.import_module(found.name)
 
 
 def early(environment: Mapping[str, str], read: Iterable[str] = ()) -> dict[str, str]:
@@ -214,8 +222,9 @@ def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Ma
         os.close(descriptor)
     renew_streams()
     os.environ.clear()
-    os.environ.update(bare.coerced)
     os.environ.update(environment)
+    for name, value in bare.coerced.items():
+        os.environ.setdefault(name, value)
     time.tzset()
     for owner, name, value in bare.hooks:
         setattr(owner, name, value)
@@ -230,6 +239,8 @@ def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Ma
     main = ModuleType("__main__")
     vars(main).update({name: {} if name == "__annotations__" else value for name, value in bare.main.items()})
     sys.modules["__main__"] = main
+    if "__mp_main__" in sys.modules:  # multiprocessing's name for it
+        sys.modules["__mp_main__"] = main
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType):  # some put other things there
             vars(module).pop("__warningregistry__", None)
