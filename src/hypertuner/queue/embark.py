@@ -308,7 +308,7 @@ def renew_streams() -> None:
         raw.name = f"<{name}>"
         size = os.fstat(number).st_blksize
         buffer: Any = raw
-        if not is_unbuffered:
+        if number == 0 or not is_unbuffered:
             buffer = io.BufferedWriter(raw, size) if number else io.BufferedReader(raw, size)
         io.TextIOWrapper.__init__(
             stream,
