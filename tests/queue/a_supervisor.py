@@ -30,7 +30,7 @@ def supervise(given: dict[str, Any]) -> None:
             folder=Path(given["folder"]),
             environment=given["environment"],
         )
-    _, status, used = os.wait4(pid, 0)
+    _, status = os.waitpid(pid, 0)
     ended = {"code": os.waitstatus_to_exitcode(status), "session": os.getsid(0) == os.getpid()}
     Path(given["ended"] + ".draft").write_text(json.dumps(ended))
     os.replace(given["ended"] + ".draft", given["ended"])
