@@ -41,6 +41,10 @@ ZOO: dict[str, Animal] = {
         """,
         ("--lr", "0.1", "a b", "", "ü"),
     ),
+    "what ps shows": Animal(
+        "print(open('/proc/self/cmdline').read().replace('\\0', ' ').strip(), open('/proc/self/comm').read())",
+        ("a", "b=ü"),
+    ),
     "getenv of C": Animal(
         """
         import ctypes, os

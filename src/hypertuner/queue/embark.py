@@ -1,7 +1,7 @@
 """Becoming a script: a forked copy of a process that has imported torch turns into `python script.py …`.
 
-The process that is to be copied (zygote.py) calls `note` before it has imported anything and `set_aside` when it has
-imported all; a copy of a copy of it calls `become_script`. What the script can see is then what it would see in an
+The process that is to be copied (zygote.py) notes what it is before it has imported anything, and when it has imported
+all (origin.py); a copy of a copy of it calls `become_script`. What the script can see is then what it would see in an
 interpreter of its own, the imports apart: the script is run, and the process is taken down, by the very functions of
 CPython that do it for `python script.py`. Where that cannot be, a plain `python script.py` takes the process's place.
 
@@ -12,7 +12,6 @@ script's; warnings of the imports themselves were given once, elsewhere.
 from __future__ import annotations
 
 import atexit
-import builtins
 import contextlib
 import ctypes
 import faulthandler
@@ -21,135 +20,21 @@ import importlib
 import importlib.machinery
 import io
 import os
-import pkgutil
 import random
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-# Read by C code, or by imports, before a script could change them. A script whose environment differs in one of them
-# is no copy of this process.
-_EARLY = (
-    *("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_", "MIMALLOC_"),
-    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "DNNL_", "ONEDNN_", "ATEN_", "NUMEXPR_"),
-    *("TORCH", "PYTORCH_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "TRITON_", "HIP_", "ROCR_"),
-)
-# Read when the CUDA runtime begins, which it does in the script; by nobody; or of hypertuner, which is imported anew.
-_LATE = frozenset(
-    ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "PWD", "OLDPWD", "SHLVL", "_", "TERM")
-)
-_OURS = "hypertuner"
-# Parts of hypertuner that no training script needs.
-_NOT_FOR_SCRIPTS = frozenset(("hypertuner.cli", "hypertuner.queue", "hypertuner.__main__", "hypertuner.examples"))
-_HOOKS: tuple[tuple[Any, str], ...] = (
-    *((sys, name) for name in ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "exit")),
-    *((builtins, name) for name in ("exit", "quit") if hasattr(builtins, name)),
-    (threading, "excepthook"),
-)
+from hypertuner.queue import origin
+from hypertuner.queue.origin import Origin, early, open_descriptors, settable_signals, take_modules
 
-
-@dataclass
-class _Bare:
-    """What this interpreter was before it imported anything, and what it was when it had imported all."""
-
-    modules: frozenset[str]
-    path: tuple[str, ...]
-    main: Mapping[str, Any]
-    streams: tuple[tuple[Any, str, str | None, bool], ...]
-    """Of 0, 1 and 2: the stream, its encoding, its errors, whether it is unbuffered: as the environment asks."""
-    environment: Mapping[str, str]
-    coerced: Mapping[str, str]
-    """What Python itself put into its environment (LC_CTYPE, PEP 538)."""
-    cores: frozenset[int]
-    read: frozenset[str] = frozenset()
-    """Variables that were read while it imported."""
-    hooks: tuple[tuple[Any, str, Any], ...] = ()
-    signals: Mapping[int, Any] = field(default_factory=dict)
-    descriptors: frozenset[int] = frozenset()
-    at_exit: int = 0
-    says_faults: bool = False
-    library: Mapping[str, ModuleType] = field(default_factory=dict)
-    """hypertuner as a script imports it: nothing in it was ever called."""
-    spared: Mapping[str, ModuleType] = field(default_factory=dict)
-    """Modules that are not taken down when a script ends."""
-
-
-_bare: _Bare | None = None
 _forgotten: list[ModuleType] = []
 """hypertuner as it was before the script's: kept, for its functions are on the stack and its files must stay open."""
-
-
-def note(modules: Iterable[str]) -> None:
-    """Note what this process is, an interpreter that has loaded only `modules`, and what its environment makes it."""
-    global _bare
-    atexit.register(_spare)  # before anybody else, so that it is called last
-    main = sys.modules["__main__"]
-    given = dict(
-        line.split("=", 1)
-        for line in os.fsdecode(Path("/proc/self/environ").read_bytes()).split("\0")
-        if "=" in line[1:]
-    )
-    _bare = _Bare(
-        modules=frozenset(modules),
-        path=tuple(path for number, path in enumerate(sys.path) if number or path),
-        main={name: value for name, value in vars(main).items() if name.startswith("__")},
-        streams=tuple(
-            (stream, stream.encoding, stream.errors, stream.write_through)
-            for stream in (sys.stdin, sys.stdout, sys.stderr)
-            if isinstance(stream, io.TextIOWrapper)
-        ),
-        environment=given,
-        coerced={name: value for name, value in os.environ.items() if name not in given},
-        cores=frozenset(os.sched_getaffinity(0)),
-    )
-
-
-def set_aside(read: Iterable[str], private: Iterable[int]) -> None:
-    """Note what this process has become by its imports: they have `read` these variables. Its descriptors stay open in
-    its copies, but for `private`. A script will get its own, fresh hypertuner.
-    """
-    assert _bare is not None
-    _bare.read = frozenset(read)
-    ours = _take_modules()
-    _import_package(_OURS)
-    _bare.library = _take_modules()
-    imported = {name: module for name, module in sys.modules.items() if name not in _bare.modules}
-    _bare.spared = {**imported, **_bare.library}
-    sys.modules.update(ours)
-    _bare.hooks = tuple((owner, name, getattr(owner, name)) for owner, name in _HOOKS)
-    _bare.signals = {number: signal.getsignal(number) for number in _settable_signals()}
-    _bare.at_exit = atexit._ncallbacks()
-    _bare.says_faults = faulthandler.is_enabled()
-    _bare.descriptors = frozenset(_open_descriptors()) - frozenset(private)
-
-
-def _import_package(name: str) -> None:
-    package = importlib.import_module(name)
-    for found in pkgutil.iter_modules(package.__path__, f"{name}."):
-        if found.name in _NOT_FOR_SCRIPTS:
-            continue
-        with contextlib.suppress(ImportError):  # of a framework that is not installed
-            if found.ispkg:
-                _import_package(found.name)
-            else:
-                importlib.import_module(found.name)
-
-
-def early(environment: Mapping[str, str], read: Iterable[str] = ()) -> dict[str, str]:
-    """The variables that a process has read before a script begins: those of C code, and those that were `read`."""
-    names = frozenset(read)
-    return {
-        name: value
-        for name, value in environment.items()
-        if (name in names or name.startswith(_EARLY)) and name not in _LATE and not name.startswith("HYPERTUNER_")
-    }
 
 
 def become_script(script: Path, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> NoReturn:
@@ -163,9 +48,10 @@ def become_script(script: Path, arguments: Sequence[str], *, folder: Path, envir
         # Until the script's dispositions are in place, a signal would be answered by handlers that are not its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.chdir(folder)
-        if _bare is None or _is_out_of_reach(_bare, script, environment):
+        bare = origin.noted()
+        if bare is None or _is_out_of_reach(bare, script, environment):
             _replace(script, arguments, environment)
-        _settle(_bare, script, arguments, environment)
+        _settle(bare, script, arguments, environment)
         _run(script)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -177,7 +63,7 @@ def become_script(script: Path, arguments: Sequence[str], *, folder: Path, envir
     os._exit(1)
 
 
-def _is_out_of_reach(bare: _Bare, script: Path, environment: Mapping[str, str]) -> bool:
+def _is_out_of_reach(bare: Origin, script: Path, environment: Mapping[str, str]) -> bool:
     """Whether this process cannot become what a plain start would be."""
     return (
         early(environment, bare.read) != early(bare.environment, bare.read)
@@ -190,10 +76,12 @@ def _is_out_of_reach(bare: _Bare, script: Path, environment: Mapping[str, str]) 
     )
 
 
-def _is_shadowed(bare: _Bare, folder: str) -> bool:
+def _is_shadowed(bare: Origin, folder: str) -> bool:
     """Whether the script's folder has a module that a plain start would have imported in place of a loaded one."""
     loaded = {name.partition(".")[0] for name in sys.modules} - bare.modules - set(sys.builtin_module_names)
     suffixes = importlib.machinery.all_suffixes()
+    if not os.access(folder, os.R_OK):
+        return True  # who knows
     with os.scandir(folder) as entries:
         for entry in entries:
             name, dot, rest = entry.name.partition(".")
@@ -207,18 +95,18 @@ def _is_shadowed(bare: _Bare, folder: str) -> bool:
 
 
 def _replace(script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    for descriptor in _open_descriptors():
+    for descriptor in open_descriptors():
         os.set_inheritable(descriptor, False)
-    for number in _settable_signals():
+    for number in settable_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execve(sys.executable, [sys.executable, str(script), *arguments], dict(environment))  # noqa: S606
 
 
-def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+def _settle(bare: Origin, script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Make everything that a script can see what it is when Python has just started."""
-    for descriptor in set(_open_descriptors()) - bare.descriptors:
+    for descriptor in set(open_descriptors()) - bare.descriptors:
         os.close(descriptor)
     renew_streams()
     os.environ.clear()
@@ -233,7 +121,7 @@ def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Ma
     sys.settrace(None)
     sys.setprofile(None)
 
-    _forgotten.extend(_take_modules().values())
+    _forgotten.extend(take_modules().values())
     sys.modules.update(bare.library)
     bare.library["hypertuner.settings"].start_from(Path.cwd())
     main = ModuleType("__main__")
@@ -246,6 +134,7 @@ def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Ma
             vars(module).pop("__warningregistry__", None)
     sys.argv[:] = [str(script), *arguments]
     sys.orig_argv[:] = [sys.executable, *sys.argv]
+    show_as(" ".join(sys.orig_argv))
     is_safe = getattr(sys.flags, "safe_path", False)
     sys.path[:] = [*([] if is_safe else [_script_folder(script)]), *bare.path]
     importlib.invalidate_caches()  # what was installed since
@@ -265,6 +154,19 @@ def _settle(bare: _Bare, script: Path, arguments: Sequence[str], environment: Ma
             signal.signal(number, disposition)
 
 
+def show_as(title: str) -> None:
+    """Show this process as `title` in ps and top, as far as there is room: where its command line stands in memory."""
+    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])  # arg_start, arg_end
+    if not 0 < begin < end:
+        return
+    shown = os.fsencode(title).replace(b"\0", b" ")[: end - begin - 2]
+    ctypes.memset(begin, 0, end - begin)
+    ctypes.memmove(begin, shown, len(shown))
+    # When the last byte is not zero, Linux takes what stands before the first zero for a title.
+    ctypes.memset(end - 1, 1, 1)
+
+
 def _reseed() -> None:
     """Draw new random numbers: a library's generator is seeded when it is imported, and a fork copies its state."""
     random.seed()
@@ -274,14 +176,15 @@ def _reseed() -> None:
         torch.default_generator.seed()
 
 
-def _spare() -> None:
+def spare() -> None:
     """The last thing before Python takes down all modules: leave out those that the script found loaded.
 
     Destroying them takes five times as long as all else, for each page that it touches is copied first. The script's
     own modules and objects are destroyed as ever. Files are flushed, should one be known to a spared module only.
     """
-    assert _bare is not None
-    for name, module in _bare.spared.items():
+    bare = origin.noted()
+    assert bare is not None
+    for name, module in bare.spared.items():
         if sys.modules.get(name) is module:
             del sys.modules[name]
     for found in gc.get_objects():  # those of before the fork are not among them
@@ -295,8 +198,9 @@ def renew_streams() -> None:
 
     The objects stay: what was imported may hold them.
     """
-    assert _bare is not None
-    for number, (stream, encoding, errors, is_unbuffered) in enumerate(_bare.streams):
+    bare = origin.noted()
+    assert bare is not None
+    for number, (stream, encoding, errors, is_unbuffered) in enumerate(bare.streams):
         name = ("stdin", "stdout", "stderr")[number]
         try:
             os.fstat(number)
@@ -374,26 +278,3 @@ def _absolute(script: Path) -> str:
 
 def _script_folder(script: Path) -> str:
     return str(script.resolve().parent)
-
-
-def _take_modules() -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name == _OURS or name.startswith(f"{_OURS}.")]
-    return {name: sys.modules.pop(name) for name in names}
-
-
-def _settable_signals() -> list[int]:
-    return sorted(set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP})
-
-
-def _open_descriptors() -> list[int]:
-    """Descriptors above 2 that are open now."""
-    found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208  # names, not paths
-    return [number for number in found if number > 2 and _is_open(number)]
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:  # the one that the listing used
-        return False
-    return True

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hypertuner.errors import QueueError
-from hypertuner.queue import embark
+from hypertuner.queue import embark, origin
 
 PRELOADS = ("numpy", "torch", "torch.optim", "torch.utils.data", "torch._dynamo", "orjson", "xxhash")
 """What is imported, where it is installed. The first optimizer imports torch._dynamo, which takes as long as torch."""
@@ -39,6 +39,8 @@ _STARTS_WITHIN_S = 120.0
 _ANSWERS_WITHIN_S = 20.0
 _LENGTH = struct.Struct("!I")
 _BEGIN = "import sys; bare = list(sys.modules); from hypertuner.queue import zygote; zygote.serve(bare)"
+# A script's command line is shown in place of this one, and no longer than it.
+_ROOM = " " * 2000
 
 
 class Zygote:
@@ -67,7 +69,7 @@ class Zygote:
         words = os.memfd_create("zygote")
         try:
             process = subprocess.Popen(
-                [str(interpreter), "-c", _BEGIN, str(theirs.fileno())],
+                [str(interpreter), "-c", _BEGIN, str(theirs.fileno()), _ROOM],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=words,
@@ -95,8 +97,12 @@ class Zygote:
 
         Raises: QueueError when it never will: it died, or refuses, or took more than two minutes.
         """
+        if self._words < 0:
+            raise QueueError("No zygote: it was closed.\n  Start another one, or the script plainly.")
         if self._hello is None and select.select([self._channel], [], [], timeout_s)[0]:
             hello = self._receive()
+            if hello["version"] != _version():
+                raise self._failed(f"its Python has hypertuner {hello['version']}, this one {_version()}")
             self._hello = hello
         if self._hello is None and time.monotonic() - self._began > _STARTS_WITHIN_S:
             raise self._failed(f"it was not ready after {_STARTS_WITHIN_S:.0f} s")
@@ -109,7 +115,7 @@ class Zygote:
         if self._process.poll() is not None or str(interpreter) != str(self._process.args[0]):  # type: ignore[index]
             return False
         read = self._hello["read"] if self._hello else ()
-        if embark.early(environment, read) != embark.early(self._environment, read):
+        if origin.early(environment, read) != origin.early(self._environment, read):
             return False
         return not _is_elsewhere(environment) and (self._hello is None or _is_unchanged(self._hello["files"]))
 
@@ -174,6 +180,10 @@ class Zygote:
         return QueueError(f"No zygote: {why}.\n  Scripts start plainly; --no-zygote does so from the beginning.")
 
 
+def _version() -> str:
+    return str(vars(sys.modules["hypertuner"])["__version__"])
+
+
 def _is_elsewhere(environment: Mapping[str, str]) -> bool:
     """Whether modules are looked for below the working folder, or Python is asked for what a fork does not do."""
     paths = environment.get("PYTHONPATH", "")
@@ -223,7 +233,8 @@ def serve(bare: Iterable[str]) -> None:
     """Be a zygote, in a process that has imported the modules `bare` and this one; returns when the drainer is gone."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(channel.fileno(), False)
-    embark.note(bare)
+    origin.note(bare, embark.spare)
+    embark.show_as("hypertuner: a zygote, for runs that begin at once")
     try:
         send(channel, _prepare(channel.fileno()))
         while (received := receive(channel)) is not None:
@@ -251,14 +262,14 @@ def _prepare(private: int) -> dict[str, Any]:
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    embark.set_aside(_WatchedEnvironment.asked, [private])
+    origin.set_aside(_WatchedEnvironment.asked, [private])
     if why := _why_not():
         return {"refused": why}
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # what it forks is never a zombie
     gc.collect()
     gc.freeze()
     gc.disable()
-    return {"read": sorted(_WatchedEnvironment.asked), "files": _files()}
+    return {"read": sorted(_WatchedEnvironment.asked), "files": _files(), "version": _version()}
 
 
 def _files() -> dict[str, int]:
@@ -285,8 +296,11 @@ def _why_not() -> str:
 
 def _answer(channel: socket.socket, request: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
     module, _, name = request["entry"].partition(":")
-    # Here, so that it is imported once.
-    entry: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+    if module not in sys.modules:  # here, so that it is imported once
+        importlib.import_module(module)
+        origin.note_imports([channel.fileno(), *descriptors])
+        gc.freeze()
+    entry: Callable[[Any], Any] = getattr(sys.modules[module], name)
     if why := _why_not():
         return {"refused": why}
     pid = os.fork()
