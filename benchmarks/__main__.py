@@ -34,12 +34,14 @@ from benchmarks import (
     publish,
     report,
     save_load,
+    start,
 )
 from benchmarks.measurement import REPOSITORY, Measurement
 from benchmarks.options import Options
 
 BENCHMARKS = {
-    one.NAME: one for one in (log_rate, kills, import_time, file_size, save_load, background, many_tensors, list_runs)
+    one.NAME: one
+    for one in (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs)
 }
 
 

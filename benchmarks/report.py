@@ -14,6 +14,7 @@ TITLES = {
     "log": "log(): three numbers",
     "kills": "Records lost to kill -9",
     "import": "Import",
+    "start": "Start of a run",
     "size": "File size",
     "save": "save() and load()",
     "background": "Saving in the background",

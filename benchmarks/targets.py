@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors
+from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors, start
 from benchmarks.measurement import OURS, Measurement
 
 
@@ -52,6 +52,7 @@ TARGETS: tuple[Target, ...] = (
     Target(kills.NAME, kills.TOGETHER, at_most=0),
     Target(import_time.NAME, import_time.PACKAGE, times=0.1, at_most=0.05),
     Target(import_time.NAME, import_time.LOGGING, times=0.1, at_most=0.05),
+    Target(start.NAME, start.STEPS, start.PEER, times=0.1),
     Target(file_size.NAME, "*", file_size.PEER, times=1.002, plus=64 * 1024, plus_a_tensor=160),
     Target("save", "save 10 MB", "torch.save, committed", times=1.0),
     Target("save", "save 100 MB", "MLflow log_model", times=0.05),

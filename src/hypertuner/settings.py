@@ -142,6 +142,12 @@ def start_folder() -> Path:
     return _AT_IMPORT
 
 
+def start_from(folder: Path) -> None:
+    """Be as if hypertuner had been imported in `folder`: for a process that is a copy of one which had."""
+    global _AT_IMPORT
+    _AT_IMPORT = folder
+
+
 def storage_path() -> Path:
     """Absolute path of the storage: HYPERTUNER_STORAGE, else `storage` in the folder hypertuner was imported in."""
     return _AT_IMPORT / STORAGE.get()

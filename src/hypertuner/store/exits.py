@@ -116,9 +116,7 @@ def _install() -> None:
     # Asked now: Python takes `__file__` away from a script that has ended.
     _is_script = hasattr(sys.modules["__main__"], "__file__")
     atexit.register(_at_exit)
-    _first_frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while _first_frame is not None and _first_frame.f_back is not None:
-        _first_frame = _first_frame.f_back
+    _first_frame = _frame_of_script()
 
     hook = sys.excepthook
 
@@ -150,6 +148,19 @@ def _install() -> None:
     for name in ("exit", "quit"):
         if (quitter := getattr(builtins, name, None)) is not None:
             setattr(builtins, name, _Quitter(quitter))
+
+
+def _frame_of_script() -> FrameType | None:
+    """The frame that runs `__main__`; the first one of the main thread where none does."""
+    frame = first = sys._current_frames().get(threading.main_thread().ident or 0)
+    found = None
+    while frame is not None:
+        first = frame
+        if frame.f_globals is vars(sys.modules["__main__"]):
+            found = frame
+        frame = frame.f_back
+    # A script that a zygote's child has become has frames below its own, which never end.
+    return found or first
 
 
 class _Quitter:
