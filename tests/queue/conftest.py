@@ -54,8 +54,10 @@ class Place:
         self.queue.add(run, arguments, Terms(**terms), environment=script_environment({}))
         return run
 
-    def drainer(self, slots: int = 1) -> Drainer:
-        return Drainer(self.queue, LocalExecutor(self.storage), Slots(slots, use_gpus=False), self.events.append)
+    def drainer(self, slots: int = 1, *, zygote: bool = False) -> Drainer:
+        return Drainer(
+            self.queue, LocalExecutor(self.storage, zygote=zygote), Slots(slots, use_gpus=False), self.events.append
+        )
 
     def drain(self, slots: int = 1) -> list[str]:
         """Drain until nothing waits; what happened, as 'name kind'."""

@@ -261,7 +261,7 @@ class _DiesBeforeItStarts(LocalExecutor):
         super().__init__(place.storage)
         self._left = times
 
-    def submit(self, entry, number, slots, gpus):
+    def submit(self, entry, number, slots, gpus, more=0):
         if self._left:
             self._left -= 1
             mine = records.Started.here(exit_by="supervisor", config={}, python="", platform="", user="")
@@ -276,7 +276,7 @@ class _DiesBeforeItStarts(LocalExecutor):
                 os.kill(os.getpid(), signal.SIGKILL)
             os.waitpid(pid, 0)
             return _Over()
-        return super().submit(entry, number, slots, gpus)
+        return super().submit(entry, number, slots, gpus, more)
 
 
 class _Over:
@@ -313,12 +313,12 @@ def test_a_drainer_that_is_killed_again_and_again_loses_nothing_and_starts_nothi
     for number in range(runs):
         place.add(script, f"run-{number}")
     for _ in range(kills):
-        drainer = place.start("queue", "--cpu", "--slots", "4")
+        drainer = place.start("queue", "--cpu", "--no-zygote", "--slots", "4")
         with contextlib.suppress(Exception):
             drainer.wait(timeout=chance.uniform(0.3, 1.5) if runs < 1000 else chance.uniform(0.5, 8.0))
         drainer.kill()
         drainer.wait()
-    place.hypertuner("queue", "--cpu", "--slots", "4")
+    place.hypertuner("queue", "--cpu", "--no-zygote", "--slots", "4")
     ran = (place.folder / "ran.txt").read_text().split()
     assert sorted(ran) == sorted(f"run-{number}" for number in range(runs)), "none lost, none twice"
     assert place.queue.entries() == []
@@ -367,9 +367,8 @@ def test_a_run_whose_parent_never_made_the_checkpoint_fails_and_says_so(place: P
 def test_a_run_is_resumed_from_the_queue(place: Place):
     pytest.importorskip("torch")
     script = place.script(TRAINS)
-    script.write_text(
-        script.read_text().replace('print("epoch", epoch)', 'print("epoch", epoch)\n    if epoch == 0: 1/0')
-    )
+    breaks = "if epoch == 0: 1/0"
+    script.write_text(f"{script.read_text()}    {breaks}\n")
     place.hypertuner("run", "train.py", "--queue", "--name", "once")
     place.drain()
     assert place.run("once").state() == RunState.failed

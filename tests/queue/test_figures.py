@@ -285,7 +285,7 @@ def test_a_process_in_a_container_that_is_nearly_full_is_short_of_memory(tmp_pat
 
 def test_a_machine_without_control_groups_counts_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroup, "_PROC", tmp_path)
-    assert (cgroup.room(), oom_kills()) == (None, None)
+    assert (cgroup.room(), cgroup.oom_kills()) == (None, None)
 
 
 @linux

@@ -44,11 +44,11 @@ from hypertuner.store.process import ProcessIdentity
 _BY_A_QUEUE_S = 60.0
 
 
-def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays: bool) -> int:
+def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays: bool, zygote: bool = True) -> int:
     """Drain the queue in the foreground; 1 when a run has failed."""
     queue = Queue(storage)
     said = _Says(storage)
-    drainer = Drainer(queue, LocalExecutor(storage), Slots(slots, per_gpu, use_gpus=not cpu), said)
+    drainer = Drainer(queue, LocalExecutor(storage, zygote=zygote), Slots(slots, per_gpu, use_gpus=not cpu), said)
     waiting = queue.waiting()
     if not waiting and not stays and not any(not entry.is_waiting for entry in queue.entries()):
         say(f"Nothing waits in {storage.path}.")

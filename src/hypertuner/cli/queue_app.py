@@ -31,6 +31,9 @@ def queue(
     cpu: Annotated[bool, typer.Option("--cpu", help="Give the runs no GPU: they take what they find.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Go on when this terminal is closed.")] = False,
     stay: Annotated[bool, typer.Option("--stay", help="Do not end when nothing waits any more.")] = False,
+    no_zygote: Annotated[
+        bool, typer.Option("--no-zygote", help="Start each script as a Python of its own, which takes seconds longer.")
+    ] = False,
     storage: StoragePath = None,
 ) -> None:
     """Start the runs that wait, in their order, as long as there is room for them; ends when nothing waits.
@@ -43,10 +46,11 @@ def queue(
 
     if detach:
         words = [*(["--slots", str(slots)] if slots else []), "--per-gpu", str(per_gpu)]
-        words += [name for name, asked in (("--cpu", cpu), ("--stay", stay)) if asked]
+        words += [name for name, asked in (("--cpu", cpu), ("--stay", stay), ("--no-zygote", no_zygote)) if asked]
         commands.drain_detached(storage_at(storage), words)
         return
-    raise typer.Exit(commands.drain(storage_at(storage), slots=slots, per_gpu=per_gpu, cpu=cpu, stays=stay))
+    place = storage_at(storage)
+    raise typer.Exit(commands.drain(place, slots=slots, per_gpu=per_gpu, cpu=cpu, stays=stay, zygote=not no_zygote))
 
 
 @queue_app.command("ls", short_help="What runs and what waits, in order, and why.")

@@ -12,11 +12,9 @@ from hypertuner.store import Run, capture, records
 
 @dataclass(frozen=True)
 class Code:
-    """The script to start, and where Python looks for modules that were not kept with it."""
+    """The script to start."""
 
     script: Path
-    beside: Path | None
-    """The folder of the script as it is now; None where that is started itself."""
     note: str = ""
     """What is worth telling of it."""
 
@@ -37,15 +35,15 @@ def code_of(run: Run, queued: records.Queued) -> Code:
     if queued.live_code or not kept.is_file():
         if not live.is_file():
             raise ConfigError(f"The script of run {run.name!r} is not there: {live}.\n  Put it back.", path=live)
-        return Code(live, None)
+        return Code(live)
     changed = changed_sources(run, live.absolute())
     if not changed and live.is_file():
         # Nothing tells the two apart but where they lie.
         if _looks_beside_itself(run.layout.source):
-            return Code(live, None)
-        return Code(kept, live.parent)
+            return Code(live)
+        return Code(kept)
     note = f"the code has changed since it was queued ({', '.join(changed[:4])}): started as it was, from {kept.parent}"
-    return Code(kept, live.parent, note)
+    return Code(kept, note)
 
 
 def _looks_beside_itself(source: Path) -> bool:

@@ -104,7 +104,6 @@ class Drainer:
 
     def step(self) -> None:
         """Look around once: see to what has ended, and start what can be."""
-        self.executor.poll()
         has_changed = False
         for running in [running for running in self._running.values() if self._has_ended(running)]:
             has_changed = True
@@ -231,7 +230,7 @@ class Drainer:
                 for later in waiting[position:]:
                     self.reasons.setdefault(later.name, share)
                 return
-            self._start(entry, share.slots, share.gpus)
+            self._start(entry, share.slots, share.gpus, more=len(waiting) - position - 1)
 
     def _taken(self, running: _Running) -> Taken:
         """What a run uses, with its processes where they are to be told from strangers'."""
@@ -287,7 +286,7 @@ class Drainer:
         except HypertunerError:
             return True
 
-    def _start(self, entry: Entry, slots: int, gpus: tuple[str, ...]) -> None:
+    def _start(self, entry: Entry, slots: int, gpus: tuple[str, ...], more: int) -> None:
         number = entry.run.next_number()
         if not entry.run.is_waiting():
             self._refresh(entry)
@@ -297,7 +296,7 @@ class Drainer:
             return
         running = _Running(entry, Taken(slots, gpus), number, None)
         try:
-            running.handle = self.executor.submit(entry, number, slots, gpus)
+            running.handle = self.executor.submit(entry, number, slots, gpus, more)
         except OSError as error:
             self._could_not_start(running, f"{entry.queued.python}: {error.strerror}")
             self._refresh(entry)

@@ -135,7 +135,7 @@ def _import_package(name: str) -> None:
     for found in pkgutil.iter_modules(package.__path__, f"{name}."):
         if found.name in _NOT_FOR_SCRIPTS:
             continue
-        with contextlib.suppress(ImportError):  # of a framework that is not installed
+        with contextlib.suppress(ImportError, AttributeError):  # of a framework that is not installed, or a stranger
             if found.ispkg:
                 _import_package(found.name)
             else:

@@ -163,6 +163,34 @@ def as_process(start: Start, output: int) -> int:
     return process.pid
 
 
+def as_fork(start: Start, output: int) -> int:
+    """Start a script in a fork of this process, which comes from a zygote and has imported what takes long; its pid.
+
+    What is more than `python SCRIPT ARGUMENTS` is started as a process of its own.
+    """
+    if not start.is_plain:
+        return as_process(start, output)
+    from hypertuner.queue import embark
+
+    parent = os.getpid()
+    # A signal that comes in between is not for handlers of ours in a process that is the script's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for descriptor, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
+            os.dup2(descriptor, stream)
+        syscalls.be_told_of_death(parent, signal.SIGKILL)
+        embark.become_script(start.script, start.arguments, folder=start.folder, environment=start.environment)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def main_in_zygote(argument: Mapping[str, Any]) -> int:
+    """`main`, in a process that a zygote has forked."""
+    return main(argument, as_fork)
+
+
 class _Supervisor:
     """The process that starts a script and watches it."""
 
@@ -220,10 +248,6 @@ class _Supervisor:
             **start.environment(self._run, self._queued.resume),
             supervised.VARIABLE: str(self._attempt.number),
         }
-        environment.setdefault("PYTHONUNBUFFERED", "1")  # what a killed script has printed is to be read
-        if found.beside is not None:
-            places = [environment.get("PYTHONPATH"), str(found.beside)]
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         record = self._run.record()
         folder = Path(record.folder) if record is not None else self._run.folder
         if not folder.is_dir():
