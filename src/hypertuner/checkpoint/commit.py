@@ -95,7 +95,7 @@ def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path
 
 def _sweep(run: Run) -> None:
     """Remove the drafts that killed processes left in the run, and of runs."""
-    for folder in (run.folder.parent, run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
+    for folder in (run.folder.parent, *run.layout.drafted_in()):
         files.sweep_drafts(folder)
 
 
