@@ -207,6 +207,7 @@ SCRIPT = """
 import os, signal, sys, time, torch, hypertuner
 from torch import nn
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what was started in the background inherits "ignored"
 net = nn.Linear(400, 300)
 saver = hypertuner.Saver(net, background=True)
 for step in range(3):
