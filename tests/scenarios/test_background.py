@@ -31,7 +31,10 @@ def weight(path):
 
 
 class Gate:
-    """Holds every save in the background before its first byte, until it is opened."""
+    """Holds every save in the background before its first byte, until it is opened.
+
+    A run does not end while a save waits: a test opens the gate before anything in it may fail.
+    """
 
     def __init__(self, monkeypatch):
         self.opened = threading.Event()
@@ -63,10 +66,11 @@ def test_the_model_of_the_call_is_saved_whatever_training_does_meanwhile(storage
         before = {name: value.clone() for name, value in net.state_dict().items()}
         moment = optimizer.state[net.weight]["exp_avg"].clone()
         saved = saver.save(step=1)
-        assert not saved.is_durable
+        was_durable = saved.is_durable
         nn.init.constant_(net.weight, 5)
         optimizer.step()
         gate.opened.set()
+        assert not was_durable
         assert saved.wait() is saved
         assert saved.is_durable
     found = torch.load(saved.path)
@@ -100,8 +104,9 @@ def test_two_may_be_under_way_and_the_third_waits(storage, gate):
         third = threading.Thread(target=lambda: saver.save(step=2))
         third.start()
         third.join(0.2)
-        assert third.is_alive()
+        waited = third.is_alive()
         gate.opened.set()
+        assert waited
         third.join(60)
         assert not third.is_alive()
     assert Run(storage / "r").checkpoints()[-1].step == 2
@@ -112,9 +117,9 @@ def test_skip_leaves_the_third_out_and_says_so_once(storage, gate, capsys):
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(net, background="skip", keep_last=9, keep_best=0)
         saved = [saver.save(step=step) for step in range(4)]
+        gate.opened.set()
         assert [checkpoint.path is None for checkpoint in saved] == [False, False, True, True]
         assert saved[2].wait().is_durable is False
-        gate.opened.set()
     assert [file.step for file in Run(storage / "r").checkpoints()] == [0, 1]
     assert capsys.readouterr().err.count("left out") == 1
 
@@ -142,8 +147,8 @@ def test_a_step_that_is_saved_twice_while_the_first_is_under_way_gets_a_file_of_
         saver = hypertuner.Saver(net, background=True, keep_last=9, keep_best=0)
         one = saver.save(step=7)
         two = saver.save(step=7)
-        assert one.path != two.path
         gate.opened.set()
+    assert one.path != two.path
     assert one.is_durable
     assert two.is_durable
 
