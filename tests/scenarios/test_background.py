@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import threading
+from decimal import Decimal
 
 import pytest
 import torch
@@ -79,6 +81,80 @@ def test_the_model_of_the_call_is_saved_whatever_training_does_meanwhile(storage
     assert torch.equal(found["training"]["optimizer"]["state"][0]["exp_avg"], moment)
     assert found["training"]["optimizer"]["state"][0]["step"] == 1
     assert found["run"]["step"] == 1
+
+
+class Seeing(nn.Linear):
+    """Keeps a list of its own in its state."""
+
+    def __init__(self, seen):
+        super().__init__(3, 2)
+        self.seen = seen
+
+    def get_extra_state(self):
+        return self.seen
+
+    def set_extra_state(self, state):
+        self.seen = state
+
+
+@pytest.mark.parametrize("odd", [1, Decimal(1)], ids=["plain", "odd"])
+def test_python_values_are_those_of_the_call_too(storage, gate, odd):
+    """Lists and dicts that training goes on to change, in the model's state, the training state and the config."""
+    seen, losses, last, metrics = [1], {"all": [0.5], "by": {"val": [0.1]}}, [odd], {"acc": 0.5}
+    with hypertuner.new_run(name="r", rates=[0.1, 0.2]) as args:
+        net = Seeing(seen)
+        saver = hypertuner.Saver(net, extra={"losses": losses, "last": last}, background=True)
+        saved = saver.save(step=1, metrics=metrics)
+        seen.append(2)
+        losses["all"].append(9.0)
+        losses["by"]["val"][0] = 9.0
+        losses["by"]["test"] = [9.0]
+        last.append(odd)
+        metrics["acc"] = 9.0
+        args.rates.append(9.0)
+        gate.opened.set()
+        saved.wait()
+    found = torch.load(saved.path)
+    assert found["state_dict"]["_extra_state"] == [1]
+    training = found["training"] if type(odd) is int else pickle.loads(found["opaque"])["training"]
+    assert training["extra"] == {"losses": {"all": [0.5], "by": {"val": [0.1]}}, "last": [odd]}
+    assert found["run"]["metrics"] == {"acc": 0.5}
+    assert found["hyperparameters"]["rates"] == [0.1, 0.2]
+    index = hypertuner.inspect(saved.path)
+    assert index.metrics == {"acc": 0.5}
+    assert index.hyperparameters["rates"] == [0.1, 0.2]
+
+
+CONSTANTS = """
+import threading, torch, hypertuner
+from torch import nn
+from hypertuner import files
+
+SCALE = {"by": [2.0]}
+
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return x * SCALE["by"][-1]
+
+opened, main = threading.Event(), threading.get_ident()
+
+def hold(operation):
+    if threading.get_ident() != main:
+        assert opened.wait(60)
+
+saver = hypertuner.Saver(Scaled(1, 1), background=True)
+hypertuner.Logger().log({"loss": 1.0}, 1)
+files.fault_plan = hold
+saver.save(step=1)
+SCALE["by"].append(9.0)
+opened.set()
+"""
+
+
+def test_what_the_models_code_needs_is_that_of_the_call_too(storage, run_script):
+    """Its source, of which a script that has ended tells nothing any more, and values that training goes on to change."""
+    run_script(CONSTANTS, env={"HYPERTUNER_RUN": "r"})
+    assert hypertuner.load("r")(torch.ones(1)) == 2.0
 
 
 def test_a_run_ends_when_everything_is_durable(storage):
