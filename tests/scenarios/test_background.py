@@ -152,7 +152,7 @@ opened.set()
 
 
 def test_what_the_models_code_needs_is_that_of_the_call_too(storage, run_script):
-    """Its source, of which a script that has ended tells nothing any more, and values that training goes on to change."""
+    """Its source, of which a script that has ended tells nothing any more, and values that change later."""
     run_script(CONSTANTS, env={"HYPERTUNER_RUN": "r"})
     assert hypertuner.load("r")(torch.ones(1)) == 2.0
 
