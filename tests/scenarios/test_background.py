@@ -229,11 +229,11 @@ def test_a_step_that_is_saved_twice_while_the_first_is_under_way_gets_a_file_of_
     assert two.is_durable
 
 
-def failing(code, times=1):
-    left = [times]
+def failing(code, name="fsync"):
+    left = [1]
 
     def plan(operation):
-        if operation.name == "fsync" and "checkpoints" in operation.path and left[0]:
+        if operation.name == name and "checkpoints" in operation.path and left[0]:
             left[0] -= 1
             raise OSError(code, os.strerror(code), operation.path)
 
@@ -257,11 +257,13 @@ def test_an_error_is_raised_by_the_next_save_once_and_then_saving_goes_on(storag
     assert [file.step for file in run.checkpoints()] == [0, 3]
 
 
-def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch):
+@pytest.mark.parametrize("operation", ["fsync", "fsync folder"])
+def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch, operation):
     net = net_of(3)
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(net, background=True)
-        monkeypatch.setattr(files, "fault_plan", failing(errno.ENOSPC))
+        saver.save(step=0).wait()
+        monkeypatch.setattr(files, "fault_plan", failing(errno.ENOSPC, operation))
         saved = saver.save(step=1)
         with pytest.raises(hypertuner.StorageFullError):
             saved.wait()
