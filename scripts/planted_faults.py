@@ -313,6 +313,13 @@ FAULTS = (
         (_BACKGROUND,),
     ),
     Fault(
+        "a checkpoint that failed in the background counts as durable",
+        "checkpoint/commit.py",
+        " and self.under_way.error is None",
+        "",
+        (_BACKGROUND,),
+    ),
+    Fault(
         "a run ends before its saves are durable",
         "checkpoint/saves.py",
         "        with self.timed():\n            self.drain()\n        lost",
