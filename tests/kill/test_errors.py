@@ -35,8 +35,8 @@ CODES = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ERRORS = (OSError, hypertuner.StorageError)
 
-REMOVING = [kind for kind in KINDS if kind.name.startswith(("retention", "two best", "thinned"))]
-REMOVING = [kind for kind in REMOVING if not kind.options.get("background")]
+_REMOVING = ("retention of the last", "retention of the best", "two best", "thinned and removed")
+REMOVING = [kind for kind in KINDS if kind.name in _REMOVING]
 BACKGROUND = [kind for kind in KINDS if kind.options.get("background")]
 
 
@@ -123,7 +123,7 @@ def check(error, code, operation):
 
 
 def fail_everywhere(storage, kind, code, way, every, capsys):
-    """Let each `every`-th operation of a kind's saves fail; how many did."""
+    """Let each `every`-th operation of a kind's saves fail, from another one on for each error; how many did."""
     for count in itertools.count():
         said.say_once.cache_clear()
         done = tried(storage, kind, CODES.index(code) % every + 1 + count * every, code, way)
@@ -153,7 +153,8 @@ def fail_everywhere(storage, kind, code, way, every, capsys):
     raise AssertionError
 
 
-EVERY = [pytest.param(3, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+# Each operation with one of the errors, which take turns; slowly, with each of them.
+EVERY = [pytest.param(len(CODES), id="in turn"), pytest.param(1, id="each", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("every", EVERY)
@@ -171,7 +172,7 @@ def test_an_error_in_the_background_is_told_once(storage, capsys, kind, code, wa
     assert fail_everywhere(storage, kind, code, way, every, capsys) >= 9 // every
 
 
-@pytest.mark.parametrize("every", [pytest.param(5, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [pytest.param(5, id="some"), pytest.param(1, id="each", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [*REMOVING, *BACKGROUND], ids=lambda kind: kind.name)
 def test_where_only_a_part_of_each_write_is_taken_a_disk_that_fills_is_known(storage, capsys, monkeypatch, kind, every):
     monkeypatch.setattr(files, "NewFile", ShortWrites)
