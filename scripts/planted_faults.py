@@ -30,6 +30,8 @@ _BACKGROUND = "tests/scenarios/test_background.py"
 _RETENTION = "tests/checkpoint/test_retention.py"
 _WRITERS = "tests/safety/test_two_writers.py"
 _TEARS = "tests/frameworks/test_tears.py"
+_PARENT = "tests/scenarios/test_start_from.py"
+_KILL = "tests/kill/test_every_operation.py"
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,44 @@ FAULTS = (
         "            for old in attempt.checkpoints():\n                old.path.unlink()\n"
         "            commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))\n",
         (_FULL,),
+    ),
+    Fault(
+        "model.pt is chosen before the new checkpoint is there",
+        "saver.py",
+        "            commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))\n"
+        "            commit.publish(attempt, run, path)\n",
+        "            commit.publish(attempt, run, path)\n"
+        "            commit.commit(attempt, run, path, lambda file, key: captured.write(file, header, key))\n",
+        (_BACKGROUND, _FULL),
+    ),
+    Fault(
+        "model.pt is what is not committed yet",
+        "checkpoint/commit.py",
+        "        draft.commit_new()\n",
+        "        files.link_or_copy(Path(str(draft.file.name)), run.layout.model)\n        draft.commit_new()\n",
+        (_ORDER, _FULL),
+    ),
+    Fault(
+        "a checkpoint is written under its own name",
+        "checkpoint/commit.py",
+        "    with files.Draft(path, mode=0o444) as draft:\n        write(draft.file, _key())\n        draft.commit_new()\n",
+        '    with files.NewFile(path, "x+") as file:\n        file.target = path\n        write(file, _key())\n'
+        "        files.os.fsync(file.fileno())\n        path.chmod(0o444)\n        files.sync_folder(path.parent)\n",
+        (_KILL, _FULL),
+    ),
+    Fault(
+        "a new file may be another's",
+        "files.py",
+        "os.O_RDWR | os.O_CREAT | os.O_EXCL",
+        "os.O_RDWR | os.O_CREAT",
+        (_FILES,),
+    ),
+    Fault(
+        "a run keeps no checkpoint of its parent's",
+        "store/storage.py",
+        "                files.link_or_copy(parent_file, draft.layout.parent)\n",
+        "                pass\n",
+        (f"{_PARENT}::test_the_child_outlives_its_parent", _KILL),
     ),
     Fault(
         "model.pt is written in place",
@@ -185,7 +225,7 @@ FAULTS = (
         "checkpoint/commit.py",
         "        files.sweep_drafts(folder)",
         "        pass",
-        ("tests/kill/test_every_operation.py",),
+        (_KILL,),
     ),
     Fault(
         "a storage's hash leaves out its last bytes",
@@ -244,6 +284,21 @@ FAULTS = (
         (_BACKGROUND, f"{_TEARS}::test_no_optimizer_tears_a_save"),
     ),
     Fault(
+        "a save in the background keeps references to lists and dicts",
+        "frameworks/torch/state.py",
+        "def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:\n",
+        "def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:\n    tensors: list[torch.Tensor] = []\n"
+        "    _collect(value, tensors)\n    if not tensors:\n        return value\n",
+        (_BACKGROUND,),
+    ),
+    Fault(
+        "the model's source is looked up when the save is written",
+        "saver.py",
+        "                **told,\n",
+        "                **captured.about(),\n",
+        (_BACKGROUND,),
+    ),
+    Fault(
         "memory is used again while it is being written",
         "frameworks/torch/staging.py",
         "        return self._free.pop() if self._free else Stage(self)",
@@ -254,6 +309,13 @@ FAULTS = (
         "an error in the background is lost",
         "checkpoint/saves.py",
         "                if save.error is not None:\n                    self._failed.append(save)\n",
+        "",
+        (_BACKGROUND,),
+    ),
+    Fault(
+        "a checkpoint that failed in the background counts as durable",
+        "checkpoint/commit.py",
+        " and self.under_way.error is None",
         "",
         (_BACKGROUND,),
     ),

@@ -96,6 +96,45 @@ def test_no_module_is_named_by_what_it_is_not() -> None:
     assert [within(path) for path in MODULES if vague & set(within(path).removesuffix(".py").split("/"))] == []
 
 
+def test_whatever_catches_everything_raises_it_again_or_says_why() -> None:
+    found = [
+        f"{within(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(_parse(path))
+        if isinstance(node, ast.ExceptHandler) and _catches_everything(node) and not _goes_on(node)
+        if "  # " not in path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "is_broad", "goes_on"),
+    [
+        ("except:\n  pass", True, False),
+        ("except Exception:\n  pass", True, False),
+        ("except (OSError, BaseException) as e:\n  kept = e", True, False),
+        ("except builtins.Exception:\n  if x: raise", True, False),
+        ("except BaseException:\n  undo()\n  raise", True, True),
+        ("except (OSError, KeyError):\n  pass", False, False),
+    ],
+)
+def test_an_except_for_everything_is_seen(handler: str, is_broad: bool, goes_on: bool) -> None:
+    (node,) = [node for node in ast.walk(ast.parse(f"try: pass\n{handler}")) if isinstance(node, ast.ExceptHandler)]
+    assert (_catches_everything(node), _goes_on(node)) == (is_broad, goes_on)
+
+
+def _catches_everything(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(handler.type)}
+    return bool(names & {"Exception", "BaseException"})
+
+
+def _goes_on(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
 def test_importing_hypertuner_imports_nothing_heavy(run_script) -> None:
     result = run_script("""
         import sys

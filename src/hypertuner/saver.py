@@ -198,10 +198,11 @@ class Saver:
         captured = adapter.capture(
             self._model, document, self._training, self._first_settings, others, copy=bool(self._when_busy)
         )
+        # Not later: training changes the values that the model's code needs, and a script that has ended has no source.
+        told = captured.about()
 
         def write() -> None:
             active.sync_metrics()
-            told = captured.about()
             header = {
                 **told,
                 "run": about,

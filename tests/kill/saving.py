@@ -5,6 +5,7 @@ A checkpoint of step n holds n in every value, so that a file tells by itself wh
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
@@ -133,6 +134,14 @@ KINDS = [
     Kind("start from", before=(), then=(7, 8), how="start from"),
     Kind("fork", before=(), then=(7, 8), how="fork", trains=True),
     Kind("resumed", before=(0, 1), then=(2, 3), how="resume", trains=True),
+    Kind("thinned and removed", before=(0, 1, 2), trains=True, then=(3,), options={"keep_trail": 1}),
+    Kind(
+        "thinned and removed in the background",
+        before=(0, 1, 2),
+        then=(3,),
+        trains=True,
+        options={"keep_trail": 1, "background": True},
+    ),
 ]
 
 
@@ -352,3 +361,14 @@ def kill_at(number: int) -> Callable[[], None]:
 
 def disarm() -> None:
     files.fault_plan = None
+
+
+class Half(io.FileIO):
+    """A system that takes half of what it is given."""
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        return super().write(view[: max(1, len(view) // 2)])
+
+
+ShortWrites = type("ShortWrites", (files.NewFile, Half), {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.util
-import io
 import os
 import shutil
 import sys
@@ -13,6 +12,7 @@ import sys
 import pytest
 import torch
 from tests.conftest import REPOSITORY
+from tests.kill.saving import ShortWrites
 from torch import nn
 
 import hypertuner
@@ -52,16 +52,8 @@ def test_a_planted_fault_is_found(tmp_path, name):
     assert faults.found_by(fault, tmp_path / "copy") is not None
 
 
-class Half(io.FileIO):
-    """A system that takes half of what it is given."""
-
-    def write(self, data):
-        view = memoryview(data).cast("B")
-        return super().write(view[: max(1, len(view) // 2)])
-
-
 def test_a_system_that_takes_a_part_of_a_write_is_asked_for_the_rest(storage, monkeypatch):
-    monkeypatch.setattr(files, "NewFile", type("Short", (files.NewFile, Half), {}))
+    monkeypatch.setattr(files, "NewFile", ShortWrites)
     net = nn.Linear(300, 200)
     with hypertuner.new_run(name="r"):
         path = hypertuner.Saver(net).save(step=1).path

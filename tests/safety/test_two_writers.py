@@ -15,6 +15,7 @@ from torch import nn
 import hypertuner
 from hypertuner import files
 from hypertuner.checkpoint.format.archive import verify
+from hypertuner.checkpoint.saves import Saves
 from hypertuner.store import Run, current
 
 NEWER = """
@@ -37,14 +38,15 @@ def older(value=1):
     return net
 
 
-def test_an_older_attempt_keeps_its_files_and_its_save_raises(storage, run_script):
+@pytest.mark.parametrize("background", [False, True])
+def test_an_older_attempt_keeps_its_files_and_its_save_raises(storage, run_script, background):
     with hypertuner.new_run(name="r"):
-        saver, logger = hypertuner.Saver(older()), hypertuner.Logger()
+        saver, logger = hypertuner.Saver(older(), background=background), hypertuner.Logger()
         logger.log({"loss": 1.0}, 1)
-        mine = saver.save(step=1).path
+        mine = saver.save(step=1).wait().path
         run_script(NEWER, env={"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
         with pytest.raises(hypertuner.CheckpointError) as caught:
-            saver.save(step=3)
+            saver.save(step=3).wait()
         assert "attempt 2 owns it, this is attempt 1" in str(caught.value)
         assert "Stop one of the two" in str(caught.value)
         logger.log({"loss": 3.0}, 3)
@@ -57,11 +59,17 @@ def test_an_older_attempt_keeps_its_files_and_its_save_raises(storage, run_scrip
     assert [record.step for record in run.attempts()[0].logged()] == [1, 3]
 
 
+def is_refused(save):
+    with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
+        save()
+
+
+@pytest.mark.parametrize("told", ["at once", "by wait", "by the next save", "at the end"])
 @pytest.mark.parametrize("newer", [NEWER, STARTED], ids=["it saves", "it has only started"])
-def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(storage, run_script, newer):
+def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(storage, run_script, capsys, newer, told):
     with hypertuner.new_run(name="r"):
-        saver = hypertuner.Saver(older())
-        saver.save(step=1)
+        saver = hypertuner.Saver(older(), background=told != "at once")
+        saver.save(step=1).wait()
         overtaken, moved = False, []
 
         def plan(operation):
@@ -74,12 +82,24 @@ def test_an_attempt_that_is_overtaken_while_it_writes_does_not_move_the_model(st
 
         files.fault_plan = plan
         try:
-            with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
-                saver.save(step=9)
+            if told == "at once":
+                is_refused(lambda: saver.save(step=9))
+            else:
+                saved = saver.save(step=9)
+                Saves.of(current.run()).drain()
+            if told == "by wait":
+                is_refused(saved.wait)
+            elif told == "by the next save":
+                is_refused(lambda: saver.save(step=10))
         finally:
             files.fault_plan = None
         assert moved == []
     run = Run(storage / "r")
+    ended = run.attempts()[0].exit()
+    assert ended.state == ("failed" if told == "at the end" else "finished")
+    if told == "at the end":
+        assert "the save of step 9 of r failed: Run 'r' was started again: attempt 2 owns it" in ended.reason
+        assert "failed in the background: Run 'r' was started again" in capsys.readouterr().err
     assert torch.load(run.layout.model)["run"]["step"] == (2 if newer == NEWER else 1)
     # What it had written by then is kept.
     assert [file.step for file in run.attempts()[0].checkpoints()] == [1, 9]
@@ -102,13 +122,11 @@ def test_an_attempt_that_is_overtaken_while_it_moves_the_model_gives_it_back(sto
 
         files.fault_plan = plan
         try:
-            with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
-                saver.save(step=9).wait()
+            is_refused(lambda: saver.save(step=9).wait())
         finally:
             files.fault_plan = None
         assert torch.load(storage / "r" / "model.pt")["run"]["step"] == 2
-        with pytest.raises(hypertuner.CheckpointError, match="attempt 2 owns it"):
-            saver.save(step=10).wait()
+        is_refused(lambda: saver.save(step=10).wait())
     run = Run(storage / "r")
     assert torch.load(run.layout.model)["run"]["step"] == 2
     assert [file.step for file in run.attempts()[0].checkpoints()][-1] == 9
@@ -125,7 +143,7 @@ step, until = {first}, time.monotonic() + 20
 while time.monotonic() < until and not Path("stop").exists():
     nn.init.constant_(net.weight, step)
     try:
-        saver.save(step=step).wait()
+        saver.save(step=step){wait}
     except hypertuner.CheckpointError as error:
         print("lost:", str(error).splitlines()[0], flush=True)
         break
@@ -134,15 +152,17 @@ while time.monotonic() < until and not Path("stop").exists():
 """
 
 
-@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize(
+    ("background", "wait"), [(False, ""), (True, ".wait()"), (True, "")], ids=["durable", "waited for", "background"]
+)
 def test_of_two_processes_that_train_one_run_the_older_is_told_and_the_newer_has_the_model(
-    storage, tmp_path, background
+    storage, tmp_path, background, wait
 ):
     environment = script_environment({"HYPERTUNER_RUN": "r", "HYPERTUNER_ATTEMPT": None})
 
     def start(first):
         script = tmp_path / f"from_{first}.py"
-        script.write_text(LOOP.format(first=first, background=background))
+        script.write_text(LOOP.format(first=first, background=background, wait=wait))
         return subprocess.Popen(
             [sys.executable, str(script)], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
         )

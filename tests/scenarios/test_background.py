@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import threading
+from decimal import Decimal
 
 import pytest
 import torch
@@ -31,7 +33,10 @@ def weight(path):
 
 
 class Gate:
-    """Holds every save in the background before its first byte, until it is opened."""
+    """Holds every save in the background before its first byte, until it is opened.
+
+    A run does not end while a save waits: a test opens the gate before anything in it may fail.
+    """
 
     def __init__(self, monkeypatch):
         self.opened = threading.Event()
@@ -63,10 +68,11 @@ def test_the_model_of_the_call_is_saved_whatever_training_does_meanwhile(storage
         before = {name: value.clone() for name, value in net.state_dict().items()}
         moment = optimizer.state[net.weight]["exp_avg"].clone()
         saved = saver.save(step=1)
-        assert not saved.is_durable
+        was_durable = saved.is_durable
         nn.init.constant_(net.weight, 5)
         optimizer.step()
         gate.opened.set()
+        assert not was_durable
         assert saved.wait() is saved
         assert saved.is_durable
     found = torch.load(saved.path)
@@ -75,6 +81,80 @@ def test_the_model_of_the_call_is_saved_whatever_training_does_meanwhile(storage
     assert torch.equal(found["training"]["optimizer"]["state"][0]["exp_avg"], moment)
     assert found["training"]["optimizer"]["state"][0]["step"] == 1
     assert found["run"]["step"] == 1
+
+
+class Seeing(nn.Linear):
+    """Keeps a list of its own in its state."""
+
+    def __init__(self, seen):
+        super().__init__(3, 2)
+        self.seen = seen
+
+    def get_extra_state(self):
+        return self.seen
+
+    def set_extra_state(self, state):
+        self.seen = state
+
+
+@pytest.mark.parametrize("odd", [1, Decimal(1)], ids=["plain", "odd"])
+def test_python_values_are_those_of_the_call_too(storage, gate, odd):
+    """Lists and dicts that training goes on to change, in the model's state, the training state and the config."""
+    seen, losses, last, metrics = [1], {"all": [0.5], "by": {"val": [0.1]}}, [odd], {"acc": 0.5}
+    with hypertuner.new_run(name="r", rates=[0.1, 0.2]) as args:
+        net = Seeing(seen)
+        saver = hypertuner.Saver(net, extra={"losses": losses, "last": last}, background=True)
+        saved = saver.save(step=1, metrics=metrics)
+        seen.append(2)
+        losses["all"].append(9.0)
+        losses["by"]["val"][0] = 9.0
+        losses["by"]["test"] = [9.0]
+        last.append(odd)
+        metrics["acc"] = 9.0
+        args.rates.append(9.0)
+        gate.opened.set()
+        saved.wait()
+    found = torch.load(saved.path)
+    assert found["state_dict"]["_extra_state"] == [1]
+    training = found["training"] if type(odd) is int else pickle.loads(found["opaque"])["training"]
+    assert training["extra"] == {"losses": {"all": [0.5], "by": {"val": [0.1]}}, "last": [odd]}
+    assert found["run"]["metrics"] == {"acc": 0.5}
+    assert found["hyperparameters"]["rates"] == [0.1, 0.2]
+    index = hypertuner.inspect(saved.path)
+    assert index.metrics == {"acc": 0.5}
+    assert index.hyperparameters["rates"] == [0.1, 0.2]
+
+
+CONSTANTS = """
+import threading, torch, hypertuner
+from torch import nn
+from hypertuner import files
+
+SCALE = {"by": [2.0]}
+
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return x * SCALE["by"][-1]
+
+opened, main = threading.Event(), threading.get_ident()
+
+def hold(operation):
+    if threading.get_ident() != main:
+        assert opened.wait(60)
+
+saver = hypertuner.Saver(Scaled(1, 1), background=True)
+hypertuner.Logger().log({"loss": 1.0}, 1)
+files.fault_plan = hold
+saver.save(step=1)
+SCALE["by"].append(9.0)
+opened.set()
+"""
+
+
+def test_what_the_models_code_needs_is_that_of_the_call_too(storage, run_script):
+    """Its source, of which a script that has ended tells nothing any more, and values that change later."""
+    run_script(CONSTANTS, env={"HYPERTUNER_RUN": "r"})
+    assert hypertuner.load("r")(torch.ones(1)) == 2.0
 
 
 def test_a_run_ends_when_everything_is_durable(storage):
@@ -100,8 +180,9 @@ def test_two_may_be_under_way_and_the_third_waits(storage, gate):
         third = threading.Thread(target=lambda: saver.save(step=2))
         third.start()
         third.join(0.2)
-        assert third.is_alive()
+        waited = third.is_alive()
         gate.opened.set()
+        assert waited
         third.join(60)
         assert not third.is_alive()
     assert Run(storage / "r").checkpoints()[-1].step == 2
@@ -112,9 +193,9 @@ def test_skip_leaves_the_third_out_and_says_so_once(storage, gate, capsys):
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(net, background="skip", keep_last=9, keep_best=0)
         saved = [saver.save(step=step) for step in range(4)]
+        gate.opened.set()
         assert [checkpoint.path is None for checkpoint in saved] == [False, False, True, True]
         assert saved[2].wait().is_durable is False
-        gate.opened.set()
     assert [file.step for file in Run(storage / "r").checkpoints()] == [0, 1]
     assert capsys.readouterr().err.count("left out") == 1
 
@@ -142,17 +223,17 @@ def test_a_step_that_is_saved_twice_while_the_first_is_under_way_gets_a_file_of_
         saver = hypertuner.Saver(net, background=True, keep_last=9, keep_best=0)
         one = saver.save(step=7)
         two = saver.save(step=7)
-        assert one.path != two.path
         gate.opened.set()
+    assert one.path != two.path
     assert one.is_durable
     assert two.is_durable
 
 
-def failing(code, times=1):
-    left = [times]
+def failing(code, name="fsync"):
+    left = [1]
 
     def plan(operation):
-        if operation.name == "fsync" and "checkpoints" in operation.path and left[0]:
+        if operation.name == name and "checkpoints" in operation.path and left[0]:
             left[0] -= 1
             raise OSError(code, os.strerror(code), operation.path)
 
@@ -176,11 +257,13 @@ def test_an_error_is_raised_by_the_next_save_once_and_then_saving_goes_on(storag
     assert [file.step for file in run.checkpoints()] == [0, 3]
 
 
-def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch):
+@pytest.mark.parametrize("operation", ["fsync", "fsync folder"])
+def test_wait_raises_the_error_and_then_nobody_else_does(storage, monkeypatch, operation):
     net = net_of(3)
     with hypertuner.new_run(name="r"):
         saver = hypertuner.Saver(net, background=True)
-        monkeypatch.setattr(files, "fault_plan", failing(errno.ENOSPC))
+        saver.save(step=0).wait()
+        monkeypatch.setattr(files, "fault_plan", failing(errno.ENOSPC, operation))
         saved = saver.save(step=1)
         with pytest.raises(hypertuner.StorageFullError):
             saved.wait()
@@ -207,6 +290,7 @@ SCRIPT = """
 import os, signal, sys, time, torch, hypertuner
 from torch import nn
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what was started in the background inherits "ignored"
 net = nn.Linear(400, 300)
 saver = hypertuner.Saver(net, background=True)
 for step in range(3):

@@ -220,6 +220,23 @@ def test_linking_a_file_to_its_own_name_leaves_it_and_nothing_else(tmp_path):
     assert {entry.name for entry in tmp_path.iterdir()} == {"source", "model"}
 
 
+def test_a_draft_never_writes_into_what_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.uuid, "uuid4", lambda: files.uuid.UUID(int=0))
+    with files.Draft(tmp_path / "one") as one:
+        one.file.write(OLD)
+        with pytest.raises(FileExistsError), files.Draft(tmp_path / "other") as other:
+            other.file.write(NEW)
+        one.commit_new()
+        (draft,) = set(tmp_path.iterdir()) - {tmp_path / "one"}
+        (tmp_path / "elsewhere").write_bytes(OLD)
+        draft.unlink()
+        draft.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(FileExistsError), files.Draft(tmp_path / "other") as other:
+            other.file.write(NEW)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "elsewhere").read_bytes() == OLD
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_draft_that_is_not_committed_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError), files.Draft(tmp_path / "file") as draft:
         draft.file.write(NEW)

@@ -40,6 +40,17 @@ def test_every_file_of_a_run_lies_in_its_folder():
     assert all(folder in path.parents for path in places)
 
 
+def test_drafts_are_looked_for_wherever_a_run_writes(tmp_path):
+    run = layout.RunLayout(tmp_path)
+    attempts = [run.attempt(1), run.attempt(2)]
+    for attempt in attempts:
+        attempt.checkpoints.mkdir(parents=True)
+        attempt.media.mkdir()
+    folders = {tmp_path, *(folder for one in attempts for folder in (one.folder, one.checkpoints, one.media))}
+    assert set(run.drafted_in()) == folders
+    assert set(layout.RunLayout(tmp_path / "none").drafted_in()) == {tmp_path / "none"}
+
+
 def test_a_config_names_a_run_where_its_folder_lies_in_a_storage(tmp_path):
     storage = tmp_path / "storage"
     assert layout.run_of_config(storage / "otter" / "config.json", storage) == storage / "otter"

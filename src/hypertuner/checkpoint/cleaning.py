@@ -216,7 +216,7 @@ def _dispensable(storage: Storage) -> Iterator[Dispensable]:
     # The worst first; of equals, the oldest.
     runs.sort(key=lambda look: (look.is_starred, ranks[look.run.name], look.run.created()))
     for look in runs:
-        for folder in (look.run.folder, *look.run.layout.attempts.glob("*/"), *look.run.layout.attempts.glob("*/*/")):
+        for folder in look.run.layout.drafted_in():
             yield from (Dispensable(Kind.drafts, look.run, path) for path in files.sweep_drafts(folder, dry_run=True))
     for look in runs:
         for file in look.others:

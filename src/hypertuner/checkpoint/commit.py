@@ -38,8 +38,11 @@ class Checkpoint:
 
     @property
     def is_durable(self) -> bool:
-        """Whether the file is under its name and survives a power cut."""
-        return self.path is not None and (self.under_way is None or (self.under_way.is_done and self.path.exists()))
+        """Whether the file is under its name and survives a power cut; False where saving it raised."""
+        if self.path is None or self.under_way is None:
+            return self.path is not None
+        # A folder that could not be synced holds the name all the same, until the power goes.
+        return self.under_way.is_done and self.under_way.error is None and self.path.exists()
 
     def wait(self) -> Checkpoint:
         """Return when the checkpoint is durable, or the later one that took its place (background='coalesce').
@@ -95,7 +98,7 @@ def free_path(attempt: Attempt, step: int, taken: Collection[Path] = ()) -> Path
 
 def _sweep(run: Run) -> None:
     """Remove the drafts that killed processes left in the run, and of runs."""
-    for folder in (run.folder.parent, run.folder, *run.layout.attempts.glob("*/"), *run.layout.attempts.glob("*/*/")):
+    for folder in (run.folder.parent, *run.layout.drafted_in()):
         files.sweep_drafts(folder)
 
 

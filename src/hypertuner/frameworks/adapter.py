@@ -1,6 +1,7 @@
 """The bridge to a framework, as the floors above see it: a model in, a file out, and back.
 
-`adapter_of` gives the adapter of a model or of a file; each framework's own code is imported only then.
+`torch_adapter` gives PyTorch's; `loaded_adapters` those whose framework the process has imported. The code of a bridge
+is imported only then.
 """
 
 from __future__ import annotations

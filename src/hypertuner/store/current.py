@@ -101,7 +101,7 @@ def new_run(
     _open_blocks.append(active)
     try:
         yield active
-    except BaseException as error:
+    except BaseException as error:  # whatever ended the block ends the run, and goes on
         exits.end_by(active, error)
         raise
     else:

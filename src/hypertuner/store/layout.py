@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -95,6 +96,12 @@ class RunLayout:
     def attempt(self, number: int) -> AttemptLayout:
         """Paths of attempt `number`, 1, 2, …"""
         return AttemptLayout(self.attempts / str(number))
+
+    def drafted_in(self) -> Iterator[Path]:
+        """The folders there are in which something of the run is written under a draft's name first."""
+        yield self.folder
+        yield from self.attempts.glob("*/")
+        yield from self.attempts.glob("*/*/")
 
 
 class QueueLayout:

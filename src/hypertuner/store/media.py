@@ -5,6 +5,7 @@ File names are made from the step and a hash of the metric's name: a name from d
 
 from __future__ import annotations
 
+import abc
 import io
 import math
 from pathlib import Path
@@ -18,12 +19,12 @@ from hypertuner.errors import MissingExtraError
 _INLINE_TEXT = 4096
 
 
-class Media:
+class Media(abc.ABC):
     """Something logged that is not a number."""
 
+    @abc.abstractmethod
     def write(self, folder: Path, name: str, step: int) -> dict[str, Any]:
         """Write it below `folder`; what the metrics line says about it."""
-        raise NotImplementedError
 
 
 def _place(folder: Path, name: str, step: int, extension: str) -> Path:

@@ -135,8 +135,7 @@ class Rebuilder:
             return _walk(self._space.load(module), qualname)
         except RefusedError as error:
             raise self._error(module, qualname, str(error)) from None
-        # The edge to code of the user's, which may raise anything.
-        except Exception as error:
+        except Exception as error:  # the edge to code of the user's, which may raise anything
             raise self._error(module, qualname, f"{_place(error)}{type(error).__name__}: {error}") from error
 
     def _resolve_by_name(self, module: str, qualname: str) -> Any:
@@ -235,7 +234,7 @@ class _Space:
         try:
             with values_kept(vars(module), given):
                 execute(module, module_program(outline, given), outline, str(module.__file__))
-        except BaseException:
+        except BaseException:  # code of the user's: a module that is half made is taken back, and the error goes on
             del self._modules[name], sys.modules[private], REBUILT[private]
             raise
 

@@ -62,7 +62,7 @@ class ScriptModule(ModuleType):
                     for node in outline.program(new):
                         self._check(node, closure, outline, name)
                         execute(self, [node], outline, filename)
-            except BaseException:
+            except BaseException:  # code of the user's: what is half done is taken back, and the error goes on
                 done.difference_update(new)
                 vars(self).pop(name, None)
                 raise
