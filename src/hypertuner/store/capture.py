@@ -141,7 +141,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 def packages() -> dict[str, str]:
     """Versions of the packages that this process has imported, by import name."""
-    return dict(_versions(frozenset(module.partition(".")[0] for module in list(sys.modules))))
+    return dict(_versions(frozenset(list(sys.modules))))
 
 
 @functools.lru_cache(maxsize=1)  # asked at every save, and seldom another answer
@@ -149,7 +149,7 @@ def _versions(modules: frozenset[str]) -> dict[str, str]:
     from importlib import metadata
 
     found = {}
-    for name in sorted(modules):
+    for name in sorted({module.partition(".")[0] for module in modules}):
         module = sys.modules.get(name)
         if name.startswith("_") or name in sys.stdlib_module_names or module is None or is_local_module(module):
             continue
