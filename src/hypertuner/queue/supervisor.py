@@ -28,6 +28,7 @@ from typing import Any
 
 from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, StorageError, first_line
+from hypertuner.host import host_name
 from hypertuner.queue import code, ending, launch, private, start, tree
 from hypertuner.queue.figures import Sampler, oom_kills
 from hypertuner.store import Attempt, Run, capture, records, supervised
@@ -343,9 +344,7 @@ class _Supervisor:
 
 def ask_to_stop(attempt: Attempt) -> None:
     """Ask the supervisor of an attempt to end it, wherever it runs: it looks for this twice a second."""
-    import socket
-
-    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=socket.gethostname())
+    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=host_name())
     with contextlib.suppress(FileExistsError):
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
 
