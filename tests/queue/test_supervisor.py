@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 import psutil
 import pytest
+from tests.conftest import script_environment
 from tests.queue.conftest import Place, is_running, pids_of, until
 
+from hypertuner.queue import make
 from hypertuner.queue.supervisor import ask_to_stop
 from hypertuner.store import RunState, records
 
@@ -381,3 +384,83 @@ def test_stop_json_says_who_asked(place: Place):
     drainer.wait(timeout=30)
     stop = records.read(records.Stop, run.attempts()[0].layout.stop)
     assert stop.by and place.exit("asked").reason == f"stopped by {stop.by}"
+
+
+DDP = """
+    import os, sys, torch, torch.distributed as dist, hypertuner
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    net = torch.nn.Linear(2, 1)
+    saver = hypertuner.Saver(net)
+    logger = hypertuner.Logger()
+    for step in range(3):
+        logger.log({"loss": 1.0 / (step + 1)}, step)
+    saver.save()
+    if "--fail" in sys.argv and rank == 1:
+        raise RuntimeError("rank 1 is gone")
+    dist.barrier()
+    dist.destroy_process_group()
+"""
+
+
+def test_a_run_of_several_processes_takes_as_many_slots_and_is_one_attempt(place: Place):
+    pytest.importorskip("torch")
+    run = make.make_run(place.script(DDP), {}, name="ranks", storage=place.storage, processes=2)
+    place.queue.add(run, (), environment=script_environment({}))
+    place.drain(slots=2)
+    assert run.state() == RunState.finished
+    (attempt,) = run.attempts()
+    assert attempt.started.slots == 2
+    assert [record.step for record in run.logged()] == [0, 1, 2] and len(run.checkpoints()) == 1
+
+
+def test_when_one_rank_fails_the_run_has_failed_and_names_what_it_died_of(place: Place):
+    pytest.importorskip("torch")
+    run = make.make_run(place.script(DDP), {}, ("--fail",), name="ranks", storage=place.storage, processes=2)
+    place.queue.add(run, ("--fail",), environment=script_environment({}))
+    place.drain(slots=2)
+    assert run.state() == RunState.failed
+    assert "another rank failed" in place.exit("ranks").reason or "rank 1 is gone" in place.exit("ranks").reason
+    assert "rank 1 is gone" in place.output("ranks")
+
+
+@pytest.mark.root
+def test_a_disk_that_is_full_when_a_run_ends_gets_its_end_as_soon_as_there_is_room(place: Place, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    try:
+        small = Place(disk)
+        small.add(
+            """
+            import os
+            with open(os.environ["HYPERTUNER_STORAGE"] + "/../filler", "wb", buffering=0) as file:
+                try:
+                    for _ in range(300):
+                        file.write(bytes(4096))
+                except OSError:
+                    pass
+            print("x" * 200_000)
+            """,
+            "fills",
+        )
+        drainer = small.drainer()
+        until(lambda: drainer.step() or ((disk / "filler").exists() and not small.run("fills").attempts()[0].script()))
+        attempt = small.run("fills").attempts()[0]
+        until(lambda: len(psutil.Process(attempt.started.pid).children(recursive=True)) == 1)
+        assert small.run("fills").state() == RunState.running, "its end is still to be written"
+        (disk / "filler").unlink()
+        until(lambda: drainer.step() or not drainer.running)
+        assert small.run("fills").state() == RunState.finished
+        assert "bytes of output could not be written" in small.output("fills")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_ten_gigabytes_of_output_keep_nobody_waiting(place: Place):
+    place.add("import os\nline = b'x' * 99 + b'\\n'\nfor _ in range(10_000): os.write(1, line * 10_000)", "talks")
+    place.drain()
+    assert place.run("talks").state() == RunState.finished
+    folder = place.run("talks").attempts()[0].layout.folder
+    assert sum(path.stat().st_size for path in folder.glob("output*")) < 60_000_000

@@ -182,6 +182,8 @@ class _Supervisor:
         self._watch(pid, read, wake, output)
         output.close()
         self._conclude()
+        output.tick()  # where the disk had no room for the last words, it has now, if its end could be written
+        output.close()
 
     def _what(self) -> Start:
         kept = private.read(self._run.folder.parent, self._queued.private)
