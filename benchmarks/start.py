@@ -1,26 +1,27 @@
 """start: how long a script of twenty steps takes, from when it is asked for until its process has ended.
 
-`python train.py` beside the same script forked from a zygote, in turns. The zygote has been started before, as the
-drainer of a queue does once for all its runs; how long that takes is measured on its own, for it is what the first run
-waits for. Both processes end with a file that says what the script computed: the same digits.
+`python train.py` beside the same script as a run of a queue whose turn has come, in turns: with its supervisor, its
+claim, its output and its exit.json, forked from a zygote. That was started before, as whoever drains a queue does once
+for all its runs; how long it takes is measured on its own. Both ways end with the same digits printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from benchmarks import children
 from benchmarks.measurement import OURS, Measurement, median, missing
 from benchmarks.options import Options
-from hypertuner.queue import embark
-from hypertuner.queue.zygote import Zygote
+from hypertuner.queue import make
+from hypertuner.queue.executor import LocalExecutor
+from hypertuner.queue.waiting import Entry, Queue
+from hypertuner.store import RunState, Storage
 
 NAME = "start"
 STEPS = "a script of 20 steps"
@@ -57,39 +58,38 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
             yield missing(NAME, measure, OURS, "s", "needs Linux")
         return
     rounds = options.rounds(tiny=1, quick=5, normal=11)
+    script = folder / "train" / "train.py"
+    script.parent.mkdir(exist_ok=True)
+    queue = Queue(Storage(folder / "storage"))
     ready = []
-    for _ in range(options.rounds(tiny=1, quick=1, normal=3)):
-        begun = time.perf_counter()
-        zygote = Zygote.start(sys.executable, environment)
-        zygote.is_ready(timeout_s=120)
-        ready.append(time.perf_counter() - begun)
-        zygote.close()
-    zygote = Zygote.start(sys.executable, environment)
-    try:
-        zygote.is_ready(timeout_s=120)
+    with _environment(environment):
         for name, source in _SCRIPTS.items():
-            script = folder / "train" / "train.py"
-            script.parent.mkdir(exist_ok=True)
             script.write_text(source, encoding="utf-8")
-            found: dict[str, list[float]] = {OURS: [], PEER: []}
-            said = set()
-            for number in range(rounds + 1):
-                for subject, way in ((PEER, _plain), (OURS, _forked)):
-                    taken, output = way(zygote, script, folder, environment)
-                    said.add(output)
-                    if number:  # the first round compiles, and reads from the disk
-                        found[subject].append(taken)
+            executor = LocalExecutor(queue.storage)
+            try:
+                begun = time.perf_counter()
+                if not executor.prepare(_entry(queue, script, environment), timeout_s=120):
+                    raise children.ChildFailed("there is no zygote")
+                ready.append(time.perf_counter() - begun)
+                found: dict[str, list[float]] = {OURS: [], PEER: []}
+                said = set()
+                for number in range(rounds + 1):
+                    plain = _plain(script, folder, environment)
+                    queued = _queued(queue, executor, script, environment)
+                    for subject, (taken, output) in ((PEER, plain), (OURS, queued)):
+                        said.add(output)
+                        if number:  # the first round compiles, and reads from the disk
+                            found[subject].append(taken)
+            finally:
+                executor.close()
             if len(said) != 1:
                 raise children.ChildFailed(f"the two ways do not say the same: {said}")
             for subject, taken_s in found.items():
                 yield median(NAME, name, subject, "s", taken_s)
-    finally:
-        zygote.close()
     yield median(NAME, READY, OURS, "s", ready)
 
 
-def _plain(zygote: Zygote, script: Path, folder: Path, environment: Mapping[str, str]) -> tuple[float, str]:
-    del zygote
+def _plain(script: Path, folder: Path, environment: Mapping[str, str]) -> tuple[float, str]:
     target = folder / "plain"
     begun = time.perf_counter()
     with target.open("wb") as output:
@@ -105,26 +105,36 @@ def _plain(zygote: Zygote, script: Path, folder: Path, environment: Mapping[str,
     return time.perf_counter() - begun, target.read_text(encoding="utf-8")
 
 
-def _forked(zygote: Zygote, script: Path, folder: Path, environment: Mapping[str, str]) -> tuple[float, str]:
-    target = folder / "forked"
-    argument = {"script": str(script), "folder": str(folder), "environment": dict(environment)}
+def _entry(queue: Queue, script: Path, environment: Mapping[str, str]) -> Entry:
+    run = make.make_run(script, {}, storage=queue.storage)
+    queue.add(run, (), environment=environment)
+    entry = queue.entry(run)
+    assert entry is not None
+    return entry
+
+
+def _queued(queue: Queue, executor: LocalExecutor, script: Path, environment: Mapping[str, str]) -> tuple[float, str]:
+    """From the moment in which a run's turn has come until its supervisor has written how it ended, and is gone."""
+    entry = _entry(queue, script, environment)
     begun = time.perf_counter()
-    with target.open("wb") as output:
-        pid = zygote.spawn(
-            f"{__name__}:supervise", argument, environment=environment, folder=folder, output=output.fileno()
-        )
-    descriptor = os.pidfd_open(pid)
-    select.select([descriptor], [], [])
+    handle = executor.submit(entry, entry.run.next_number(), 1, ())
+    while handle.poll() is None:
+        time.sleep(0.002)
     taken = time.perf_counter() - begun
-    os.close(descriptor)
-    return taken, target.read_text(encoding="utf-8")
+    attempt = entry.run.attempts()[0]
+    if attempt.state() != RunState.finished:
+        raise children.ChildFailed(f"the run {attempt.state()}: {attempt.exit()}")
+    return taken, attempt.layout.output.read_text(encoding="utf-8")
 
 
-def supervise(argument: dict[str, Any]) -> int:
-    """In the process that the zygote forked: start the script, and wait for it."""
-    pid = os.fork()
-    if pid == 0:
-        embark.become_script(
-            Path(argument["script"]), (), folder=Path(argument["folder"]), environment=argument["environment"]
-        )
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """These variables in place of this process's own, for a while: the user's folder is that of the benchmark."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -76,6 +77,16 @@ class LocalExecutor:
         process = _Process(start_detached(task, python, environment))
         self._processes = [*(one for one in self._processes if not one.is_over), process]
         return process
+
+    def prepare(self, entry: Entry, timeout_s: float) -> bool:
+        """Start a zygote for runs like this one, and wait until it is ready; whether it is."""
+        environment = self._environment(entry, ())
+        until = time.monotonic() + timeout_s
+        while self._zygote(entry.queued.python, environment, _WORTH_A_ZYGOTE) is None:
+            if not self._may_fork or time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
 
     def _environment(self, entry: Entry, gpus: Sequence[str]) -> dict[str, str]:
         """The environment of a run's supervisor, and so of its script."""
