@@ -32,6 +32,10 @@ _WRITERS = "tests/safety/test_two_writers.py"
 _TEARS = "tests/frameworks/test_tears.py"
 _PARENT = "tests/scenarios/test_start_from.py"
 _KILL = "tests/kill/test_every_operation.py"
+_SUPERVISOR = "tests/queue/test_supervisor.py"
+_DRAIN = "tests/queue/test_drain.py"
+_SLOTS = "tests/queue/test_slots.py"
+_STATES = "tests/queue/test_states.py"
 
 
 @dataclass(frozen=True)
@@ -360,6 +364,114 @@ FAULTS = (
         "*pinned(run, remaining)}",
         "}",
         (_RETENTION,),
+    ),
+    Fault(
+        "queue: what a script leaves behind is not adopted",
+        "queue/supervisor.py",
+        "        syscalls.adopt_orphans()\n        supervisor",
+        "        supervisor",
+        (f"{_SUPERVISOR}::test_what_a_script_leaves_behind_ends_with_it_also_a_daemon_in_a_session_of_its_own",),
+    ),
+    Fault(
+        "queue: a supervisor does not notice that its guard is gone",
+        "queue/supervisor.py",
+        "        syscalls.be_told_of_death(guard, _GUARD_IS_GONE)\n",
+        "",
+        (
+            f"{_SUPERVISOR}::test_when_a_supervisor_is_killed_nothing_it_started_goes_on_and_the_run_is_tried_again[guard]",
+        ),
+    ),
+    Fault(
+        "queue: what a script leaves behind is left",
+        "queue/supervisor.py",
+        "            tree.end_descendants(0 if was_killed else _LEFT_BEHIND_GRACE_S)\n",
+        "",
+        (f"{_SUPERVISOR}::test_what_a_script_leaves_behind_ends_with_it_also_a_daemon_in_a_session_of_its_own",),
+    ),
+    Fault(
+        "queue: a script has no time to save when it is stopped",
+        "queue/supervisor.py",
+        "now + settings.GRACE_S.get()",
+        "now",
+        (f"{_SUPERVISOR}::test_a_script_that_is_stopped_may_save_and_is_stopped",),
+    ),
+    Fault(
+        "queue: a process is told by its pid alone",
+        "store/process.py",
+        "return self.started is None or abs(started - self.started) < 0.5",
+        "return True",
+        (f"{_STATES}::test_a_stranger_that_got_the_pid_is_never_signalled",),
+    ),
+    Fault(
+        "queue: a machine is told by its name alone",
+        "store/process.py",
+        " or (self.machine and self.machine != _machine_id())",
+        "",
+        (f"{_STATES}::test_a_machine_of_the_same_name_is_another_one",),
+    ),
+    Fault(
+        "queue: environments are for everybody to read",
+        "queue/private.py",
+        "mode=0o600",
+        "mode=0o644",
+        (f"{_SUPERVISOR}::test_what_a_run_is_started_with_is_for_its_owners_eyes",),
+    ),
+    Fault(
+        "queue: secrets among the arguments are recorded",
+        "queue/make.py",
+        "arguments=capture.without_secrets(arguments)",
+        "arguments=tuple(arguments)",
+        (f"{_SUPERVISOR}::test_arguments_reach_the_script_as_they_were_typed_secrets_too_and_are_not_recorded",),
+    ),
+    Fault(
+        "queue: an error of the script is tried again unasked",
+        "queue/drain.py",
+        "retriable = ended.cause in records.INFRASTRUCTURE",
+        "retriable = bool(ended.cause)",
+        (f"{_SUPERVISOR}::test_an_error_of_the_script_is_tried_again_only_when_asked",),
+    ),
+    Fault(
+        "queue: a run starts although the one that it comes after has failed",
+        "queue/drain.py",
+        "            if state not in _GOOD:\n",
+        "            if state == RunState.queued:\n",
+        (f"{_DRAIN}::test_what_comes_after_a_run_that_failed_waits_on_and_the_drainer_ends",),
+    ),
+    Fault(
+        "queue: two processes drain",
+        "queue/turn.py",
+        "            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        (f"{_DRAIN}::test_one_process_drains_and_a_second_is_told_who_does",),
+    ),
+    Fault(
+        "queue: one run too many at once",
+        "queue/slots.py",
+        "+ wanted > self.count",
+        "+ wanted > self.count + 1",
+        (_SLOTS, f"{_DRAIN}::test_no_more_run_at_once_than_there_are_slots"),
+    ),
+    Fault("queue: a GPU that a stranger holds is given", "queue/slots.py", "if strangers:", "if not gpu:", (_SLOTS,)),
+    Fault(
+        "queue: the code is the one of when it starts",
+        "queue/code.py",
+        "    if queued.live_code or not kept.is_file():\n",
+        "    if True:\n",
+        (f"{_SUPERVISOR}::test_the_source_is_the_one_of_when_it_was_queued",),
+    ),
+    Fault(
+        "queue: a script has the last word on how it ended",
+        "store/run.py",
+        "supervised = script and",
+        "supervised = script and False and",
+        (f"{_SUPERVISOR}::test_each_end_has_its_state_its_cause_and_its_reason",),
+    ),
+    Fault(
+        "queue: an attempt of which nothing was started counts",
+        "store/run.py",
+        "if not attempt.is_void()), None)",
+        "if attempt), None)",
+        (f"{_DRAIN}::test_an_attempt_that_was_claimed_and_never_started_is_void_and_the_next_number_starts",),
     ),
 )
 

@@ -464,3 +464,9 @@ def test_ten_gigabytes_of_output_keep_nobody_waiting(place: Place):
     assert place.run("talks").state() == RunState.finished
     folder = place.run("talks").attempts()[0].layout.folder
     assert sum(path.stat().st_size for path in folder.glob("output*")) < 60_000_000
+
+
+def test_what_a_run_is_started_with_is_for_its_owners_eyes(place: Place):
+    place.add("pass", "private")
+    (kept,) = (place.folder / "home" / "queued").glob("*/*.json")
+    assert kept.stat().st_mode & 0o777 == 0o600 and kept.parent.stat().st_mode & 0o777 == 0o700
