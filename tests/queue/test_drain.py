@@ -318,7 +318,7 @@ def test_a_drainer_that_is_killed_again_and_again_loses_nothing_and_starts_nothi
             drainer.wait(timeout=chance.uniform(0.3, 1.5) if runs < 1000 else chance.uniform(0.5, 3.0))
         drainer.kill()
         drainer.wait()
-    place.hypertuner("queue", "--cpu", "--no-zygote", "--slots", "4")
+    assert place.start("queue", "--cpu", "--no-zygote", "--slots", "4").wait(timeout=7000) == 0
     ran = (place.folder / "ran.txt").read_text().split()
     assert sorted(ran) == sorted(f"run-{number}" for number in range(runs)), "none lost, none twice"
     assert place.queue.entries() == []

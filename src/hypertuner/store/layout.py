@@ -42,22 +42,39 @@ _OUTPUT = re.compile(r"output(?:\.([1-9][0-9]{0,8}))?\.log")
 _CHECKPOINT = re.compile(r"step-([0-9]{8,18})(?:\.([0-9]{1,9}))?\.pt")
 
 
+class _Within:
+    """The path of a name in a layout's folder. It is made when it is asked for: each has a dozen, and a look at ten
+    thousand runs asks for two."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __set_name__(self, owner: type, attribute: str) -> None:
+        self._attribute = attribute
+
+    def __get__(self, layout: AttemptLayout | RunLayout, owner: type) -> Path:
+        path = layout.folder / self._name
+        layout.__dict__[self._attribute] = path
+        return path
+
+
 class AttemptLayout:
     """Paths of one attempt."""
 
+    started = _Within("started.json")
+    metrics = _Within("metrics.jsonl")
+    media = _Within("media")
+    output = _Within("output.log")
+    figures = _Within("system.jsonl")
+    checkpoints = _Within("checkpoints")
+    parent = _Within("parent.json")
+    exit = _Within("exit.json")
+    script = _Within("script.json")
+    script_exit = _Within("script-exit.json")
+    stop = _Within("stop.json")
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.started = folder / "started.json"
-        self.metrics = folder / "metrics.jsonl"
-        self.media = folder / "media"
-        self.output = folder / "output.log"
-        self.figures = folder / "system.jsonl"
-        self.checkpoints = folder / "checkpoints"
-        self.parent = folder / "parent.json"
-        self.exit = folder / "exit.json"
-        self.script = folder / "script.json"
-        self.script_exit = folder / "script-exit.json"
-        self.stop = folder / "stop.json"
 
     def checkpoint(self, step: int, repeat: int = 0) -> Path:
         """Path of the checkpoint saved at `step`; `repeat` counts further saves at the same step."""
@@ -79,18 +96,19 @@ class AttemptLayout:
 class RunLayout:
     """Paths of one run."""
 
+    config = _Within(CONFIG)
+    record = _Within("run.json")
+    source = _Within("source")
+    notes = _Within("notes.json")
+    queued = _Within("queued.json")
+    parent = _Within("parent.pt")
+    model = _Within("model.pt")
+    old_metrics = _Within("logs.csv")
+    old_model = _Within("model.old.pt")
+    attempts = _Within("attempts")
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = folder / CONFIG
-        self.record = folder / "run.json"
-        self.source = folder / "source"
-        self.notes = folder / "notes.json"
-        self.queued = folder / "queued.json"
-        self.parent = folder / "parent.pt"
-        self.model = folder / "model.pt"
-        self.old_metrics = folder / "logs.csv"
-        self.old_model = folder / "model.old.pt"
-        self.attempts = folder / "attempts"
 
     def attempt(self, number: int) -> AttemptLayout:
         """Paths of attempt `number`, 1, 2, …"""

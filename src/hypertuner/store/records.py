@@ -12,7 +12,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -341,32 +341,36 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     Raises: TypeError when a needed one is missing, or one has a value of another type.
     """
     known: dict[str, Any] = {}
-    hints = _hints(kind)  # type: ignore[arg-type]  # a type is hashable, whatever T is
-    for entry in dataclasses.fields(kind):  # type: ignore[arg-type]  # every record is a dataclass
-        if entry.name in values:
-            value = values[entry.name]
+    for name, fits in _checks(kind):  # type: ignore[arg-type]  # a type is hashable, whatever T is
+        if name in values:
+            value = values[name]
             if isinstance(value, list):
                 value = tuple(value)
-            elif entry.name == "parent" and isinstance(value, Mapping):
+            elif name == "parent" and isinstance(value, Mapping):
                 value = from_dict(Parent, value)
-            if not _fits(value, hints[entry.name]):
-                raise TypeError(f"{entry.name!r} is {value!r:.80}")
-            known[entry.name] = value
+            if not fits(value):
+                raise TypeError(f"{name!r} is {value!r:.80}")
+            known[name] = value
     return kind(**known)
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _checks(kind: Any) -> tuple[tuple[str, Callable[[object], bool]], ...]:
+    """For each field of a record, whether a value is of its type."""
+    hints = typing.get_type_hints(kind)
+    return tuple((entry.name, _check_of(hints[entry.name])) for entry in dataclasses.fields(kind))
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Whether a JSON value is of a field's type, as far as the types of records go."""
+def _check_of(hint: Any) -> Callable[[object], bool]:
+    """Whether a JSON value is of a type, as far as the types of records go."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in typing.get_args(hint))
+        checks = [_check_of(one) for one in typing.get_args(hint)]
+        return lambda value: any(check(value) for check in checks)
     if origin is tuple:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    if hint in (int, float):
-        return type(value) is int or (hint is float and type(value) is float)
-    return isinstance(value, origin or hint)
+        return lambda value: isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if hint is int:
+        return lambda value: type(value) is int
+    if hint is float:
+        return lambda value: type(value) in (int, float)
+    return lambda value: isinstance(value, origin or hint)
