@@ -214,5 +214,6 @@ def test_kills_at_random_moments(tmp_path, storage):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_many_kills_at_random_moments(tmp_path, storage):
     kill_in_a_loop(tmp_path, storage, 60, seed=2)
