@@ -11,6 +11,7 @@ laptop slept, does not count; gaps that come again and again, such as an evaluat
 
 from __future__ import annotations
 
+import functools
 import re
 import statistics
 import time
@@ -36,6 +37,7 @@ _NO_LENGTHS = frozenset(
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _MOST_ALIKE = 8
+_MOST_OF_A_LENGTH = 100
 _AGREES = 0.25  # of the middle one
 _RECENT_BYTES = 128 * 1024
 _FAR = 10
@@ -62,6 +64,7 @@ class Progress:
         return min(1.0, max(0.0, self.step / self.last_step))
 
 
+@functools.cache
 def says_how_long(key: str) -> bool:
     """Whether a setting's name says how long a run trains: `epochs`, `train.max_steps`; not `warmup_steps`."""
     words = {word.lower() for word in _WORD.findall(key.rpartition(".")[2])}
@@ -72,12 +75,18 @@ class Learnt:
     """What finished runs tell about others of their script."""
 
     def __init__(self, rows: Iterable[RunRow]) -> None:
-        self._finished: dict[str, list[RunRow]] = {}
+        self._finished: dict[str, list[list[RunRow]]] = {}
+        """Of each script the runs of each length, the newest first."""
         self._strides: dict[str, tuple[int, int] | None] = {}
         self._records: dict[str, RunRecord | None] = {}
-        for row in rows:
-            if row.state == "finished" and row.script is not None:
-                self._finished.setdefault(row.script, []).append(row)
+        finished = (row for row in rows if row.state == RunState.finished and row.script is not None)
+        by_length: dict[str, dict[str, list[RunRow]]] = {}
+        for row in sorted(finished, key=lambda row: -row.created):
+            lengths = repr(sorted((key, value) for key, value in row.config.items() if says_how_long(key)))
+            group = by_length.setdefault(row.script or "", {}).setdefault(lengths, [])
+            if len(group) < _MOST_OF_A_LENGTH:
+                group.append(row)
+        self._finished = {script: list(groups.values()) for script, groups in by_length.items()}
 
     def last_step(self, row: RunRow) -> int | None:
         """The last step that a run will log; None when that is not known."""
@@ -107,8 +116,14 @@ class Learnt:
 
     def _alike(self, row: RunRow) -> list[tuple[RunRow, float]]:
         """The finished runs that tell about this one, each with how many times as long this one trains."""
-        others = (one for one in self._finished.get(row.script or "", ()) if one.name != row.name)
-        ratios = [(one, ratio) for one in others if (ratio := _ratio(row, one)) is not None]
+        groups = self._finished.get(row.script or "", ())
+        ratios = [
+            (one, ratio)
+            for group in groups
+            if (ratio := _ratio(row, group[0])) is not None
+            for one in group
+            if one.name != row.name
+        ]
         # The same length first, then the fewest other differences; of equals the newest.
         ranked = sorted(ratios, key=lambda pair: (*_distance(row, *pair), -pair[0].created))
         best: tuple[bool, int] | None = None
