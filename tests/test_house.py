@@ -59,6 +59,7 @@ WRITERS: dict[tuple[str, str], str] = {
 }
 RUNNERS: dict[tuple[str, str], str] = {
     ("checkpoint/recipe/script.py", "exec"): "rebuilds a model's class from the source in a file that is trusted",
+    ("checkpoint/format/fresh.py", "pickle.Unpickler"): "imports nothing, and reads no file but what was just made",
     ("frameworks/torch/objects.py", "pickle.Unpickler"): "reads the model object of a file that is trusted",
     ("frameworks/torch/filling.py", "pickle.loads"): "reads odd state of a file that is trusted",
     ("frameworks/torch/reading.py", "pickle.load"): "reads a bare pickle when told trust=True",

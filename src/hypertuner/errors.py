@@ -24,7 +24,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 
 NO_ROOM = {
@@ -139,6 +138,8 @@ class MissingExtraError(HypertunerError, ImportError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean …?' with up to three names of `known` that resemble `word`, or ''."""
+    from difflib import get_close_matches
+
     close = get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 

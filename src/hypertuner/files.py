@@ -11,8 +11,7 @@ The only module that opens for writing. What it promises:
   nothing that was there is touched.
 * A write that failed makes its draft fail, whatever the library that wrote made of the error.
 
-Every mutating operation passes `_do`, which counts it and asks `fault_plan`: a test can stop the shipped
-code at its n-th operation, for every n.
+Every mutating operation passes `_do`, which counts it and asks `fault_plan`: tests stop the shipped code at each.
 """
 
 from __future__ import annotations
@@ -21,15 +20,13 @@ import contextlib
 import errno
 import io
 import os
-import shutil
-import socket
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from hypertuner.errors import refusal_named
+from hypertuner.host import host_name
 from hypertuner.syscalls import linux
 
 # What file systems without hard links answer (FAT, some FUSE and network mounts).
@@ -209,7 +206,8 @@ def link_or_copy(source: Path, target: Path) -> None:
             if error.errno not in _NO_LINKS:
                 raise
             with Draft(target, mode=0o444) as draft, source.open("rb") as original:
-                shutil.copyfileobj(original, draft.file, 8 << 20)
+                while piece := original.read(8 << 20):
+                    draft.file.write(piece)
                 draft.commit_replace()
             return
         try:
@@ -308,11 +306,11 @@ def _make(path: Path, mode: int) -> None:
 
 
 def copy_into(source: Path, target: Path) -> None:
-    """Copy one file, without the promise to survive a power cut (source kept with a run)."""
+    """Copy one small file, without the promise to survive a power cut (source kept with a run)."""
     make_folder(target.parent)
     with refusal_named(target):
         _do("copy", target)
-        shutil.copyfile(source, target)
+        target.write_bytes(source.read_bytes())
 
 
 def remove(path: Path) -> None:
@@ -323,6 +321,8 @@ def remove(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it; links are removed, never followed."""
+    import shutil
+
     _do("rmtree", path)
     shutil.rmtree(path)
 
@@ -375,14 +375,14 @@ def draft_folder(target: Path) -> Path:
 
 def _draft_path(target: Path) -> Path:
     # Beside its target: a rename or a link is atomic within one file system only.
-    return target.parent / f"{_DRAFT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return target.parent / f"{_DRAFT}{host_name()}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def sweep_drafts(folder: Path, *, dry_run: bool = False) -> list[Path]:
     """Remove what killed writers of this host left half-written in `folder`, unless `dry_run`; what that is."""
     import psutil
 
-    mark = f"{_DRAFT}{socket.gethostname()}-"
+    mark = f"{_DRAFT}{host_name()}-"
     pids = {path: path.name.removeprefix(mark).split("-")[0] for path in folder.glob(f"{mark}*")}
     killed = [path for path, pid in pids.items() if pid.isdigit() and not psutil.pid_exists(int(pid))]
     for path in killed if not dry_run else ():

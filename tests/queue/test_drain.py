@@ -315,7 +315,7 @@ def test_a_drainer_that_is_killed_again_and_again_loses_nothing_and_starts_nothi
     for _ in range(kills):
         drainer = place.start("queue", "--cpu", "--no-zygote", "--slots", "4")
         with contextlib.suppress(Exception):
-            drainer.wait(timeout=chance.uniform(0.3, 1.5) if runs < 1000 else chance.uniform(0.5, 8.0))
+            drainer.wait(timeout=chance.uniform(0.3, 1.5) if runs < 1000 else chance.uniform(0.5, 3.0))
         drainer.kill()
         drainer.wait()
     place.hypertuner("queue", "--cpu", "--no-zygote", "--slots", "4")

@@ -251,9 +251,9 @@ def test_sigterm_while_the_end_is_written_waits_until_it_is(run_script, storage)
         import hypertuner
         from hypertuner.store import Run
         write = Run.end_attempt
-        def interrupted(*arguments):
+        def interrupted(*arguments, **named):
             os.kill(os.getpid(), signal.SIGTERM)
-            write(*arguments)
+            write(*arguments, **named)
         Run.end_attempt = interrupted
         hypertuner.Logger().log({"loss": 1.0})
         raise ValueError("diverged")

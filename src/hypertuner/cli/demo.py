@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,19 @@ from hypertuner.cli.terminal import plain, value_text
 from hypertuner.errors import HypertunerError, MissingExtraError
 from hypertuner.index.runs import read_row
 from hypertuner.index.table import RunTable
-from hypertuner.queue import make, start
-from hypertuner.store import Run, Storage
+from hypertuner.queue import make
+from hypertuner.queue.drain import Drainer
+from hypertuner.queue.executor import LocalExecutor
+from hypertuner.queue.slots import Slots
+from hypertuner.queue.turn import Turn
+from hypertuner.queue.waiting import Queue
+from hypertuner.store import Run, RunState, Storage
+from hypertuner.store.output import OutputReader
 
 _SCRIPT = "digits.py"
 _METRIC = "val_accuracy"
+_SLOTS = 2
+_LOOKS_EVERY_S = 0.1
 _EPOCHS = 3  # few enough that the seventh run has something to gain
 _CONFIGS: tuple[dict[str, Any], ...] = (
     {"learning_rate": 0.003},
@@ -63,10 +71,13 @@ def demo(folder: Path) -> int:
             raise MissingExtraError(name, "demo", "hypertuner demo")
     began = time.monotonic()
     script = _copied_script(folder)
-    storage = Storage(folder.absolute() / "storage")
-    terminal.show_line(f"Six configs of {_SCRIPT}, a small convolutional net on real handwritten digits:", "bold")
-    with _progress() as bar:
-        outcomes = [_run(script, {**config, "epochs": _EPOCHS}, storage, bar) for config in _CONFIGS]
+    queue = Queue(Storage(folder.absolute() / "storage"))
+    terminal.show_line(
+        f"Six configs of {_SCRIPT}, a small convolutional net on real handwritten digits, wait in the queue; two train "
+        "at once:",
+        "bold",
+    )
+    outcomes = _trained(queue, script, [{**config, "epochs": _EPOCHS} for config in _CONFIGS], None)
     best = max(outcomes, key=lambda outcome: outcome.best)
     terminal.show_line()
     show_runs(RunTable(read_row(outcome.run) for outcome in outcomes).sort(f"best({_METRIC})", descending=True))
@@ -77,9 +88,7 @@ def demo(folder: Path) -> int:
     terminal.show_line(
         f"{best.run.name} did best. A seventh run starts from its weights, with a tenth of the learning rate:", "bold"
     )
-    with _progress() as bar:
-        config = {**best.run.effective_config(), "learning_rate": rate}
-        seventh = _run(script, config, storage, bar, start_from=reference)
+    (seventh,) = _trained(queue, script, [{**best.run.effective_config(), "learning_rate": rate}], reference)
     _tell(best, seventh, rate)
     terminal.show_line(f"\nThat took {time.monotonic() - began:.0f} s. Three things to try next:", "bold")
     for command in next_commands(folder, seventh):
@@ -146,33 +155,59 @@ def _shipped_script() -> bytes:
     return (Path(__file__).resolve().parents[3] / "examples" / _SCRIPT).read_bytes()
 
 
-def _run(
-    script: Path, config: dict[str, Any], storage: Storage, bar: Progress, *, start_from: str | None = None
-) -> _Outcome:
-    """One run, its progress read from what it logs. Raises: DemoError."""
-    run = make.make_run(script, config, storage=storage, parent=start_from, folder=script.parent)
-    shown = {key: value for key, value in config.items() if key != "epochs"} if not start_from else {}
-    told = " ".join(f"{key}={value_text(value)}" for key, value in shown.items())
-    what = told or f"from {start_from}, learning_rate={value_text(config['learning_rate'])}"
-    task = bar.add_task(f"{run.name}  {what}", total=config["epochs"], metric="")
+def _trained(queue: Queue, script: Path, configs: Sequence[Mapping[str, Any]], parent: str | None) -> list[_Outcome]:
+    """Queue a run of each config and drain the queue, two at once; their progress is read from what they log.
 
-    def look() -> None:
-        if curve := _curve(run):
-            last = list(curve)[-1]
-            bar.update(task, completed=last, metric=f"{_METRIC} {curve[last]:.4f}")
-
-    code, output = start.run_captured(run, script, folder=script.parent, meanwhile=look)
-    curve = _curve(run)
-    if code or not curve:
-        lines = output.strip().splitlines()[-12:]
-        raise DemoError(
-            f"Run {run.name} of the demo failed (exit code {code}). The last it printed:\n"
-            + "\n".join(f"    {line}" for line in lines)
-            + f"\n  All about it: hypertuner show {shlex.quote(str(run.folder))}"
-        )
+    Raises: DemoError; QueueError when another process drains this storage.
+    """
+    runs = []
+    with _progress() as bar:
+        tasks = {}
+        for config in configs:
+            run = make.make_run(script, config, storage=queue.storage, parent=parent, folder=script.parent)
+            queue.add(run, ())
+            runs.append(run)
+            tasks[run.name] = bar.add_task(
+                f"{run.name}  {_told(config, parent)}", total=config["epochs"], metric="waits"
+            )
+        drainer = Drainer(queue, LocalExecutor(queue.storage), Slots(_SLOTS, use_gpus=False))
+        with Turn(queue, _SLOTS), contextlib.closing(drainer.executor):
+            is_over = False
+            while not is_over:
+                time.sleep(_LOOKS_EVERY_S)
+                drainer.step()
+                is_over = not drainer.running and not queue.waiting()
+                for run in runs:
+                    if curve := _curve(run):
+                        last = list(curve)[-1]
+                        bar.update(tasks[run.name], completed=last, metric=f"{_METRIC} {curve[last]:.4f}")
+    outcomes = [_outcome(run) for run in runs]
     if bar.disable:
-        terminal.show_line(f"  {run.name}  {what}: {_METRIC} {max(curve.values()):.4f}")
-    return _Outcome(run, curve)
+        for outcome, config in zip(outcomes, configs, strict=True):
+            terminal.show_line(f"  {outcome.run.name}  {_told(config, parent)}: {_METRIC} {outcome.best:.4f}")
+    return outcomes
+
+
+def _told(config: Mapping[str, Any], parent: str | None) -> str:
+    if parent:
+        return f"from {parent}, learning_rate={value_text(config['learning_rate'])}"
+    return " ".join(f"{key}={value_text(value)}" for key, value in config.items() if key != "epochs")
+
+
+def _outcome(run: Run) -> _Outcome:
+    """What came of a run. Raises: DemoError when it is nothing."""
+    curve = _curve(run)
+    if run.state() == RunState.finished and curve:
+        return _Outcome(run, curve)
+    attempt = run.newest_attempt()
+    said = OutputReader(attempt.layout).tail(12)[0].decode(errors="replace") if attempt is not None else ""
+    ended = attempt.exit() if attempt is not None else None
+    raise DemoError(
+        f"Run {run.name} of the demo {run.state()}{f': {ended.reason}' if ended is not None else ''}. "
+        "The last it printed:\n"
+        + "\n".join(f"    {plain(line)}" for line in said.strip().splitlines())
+        + f"\n  All about it: hypertuner show {shlex.quote(str(run.folder))}"
+    )
 
 
 def _curve(run: Run) -> dict[int, float]:

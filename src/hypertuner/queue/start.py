@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,47 +84,6 @@ def run_in_foreground(
     if code != 0 and asked and count:
         return 128 + asked[-1]  # torchrun makes a 1 of it
     return _exit_code(code)
-
-
-def run_captured(
-    run: Run,
-    script: Path,
-    arguments: Sequence[str] = (),
-    *,
-    folder: Path | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
-    every_s: float = 0.1,
-) -> tuple[int, str]:
-    """Run a script as the next attempt of `run`; (its exit code, all it printed). `meanwhile` is called as it runs."""
-    count = launch.processes_of(run)
-    with _conclusion(run, count) as ended:
-        process = subprocess.Popen(
-            command(run, script, arguments, count),
-            env=environment(run),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-        with process:
-            while True:
-                try:
-                    output, _ = process.communicate(timeout=every_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    meanwhile()
-                except KeyboardInterrupt:
-                    # The terminal sent it to the script as well: give that the time to say how it ended.
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(timeout=10)
-                    process.kill()
-                    ended.append(process.wait())
-                    raise
-        ended.append(process.returncode)
-    meanwhile()
-    return _exit_code(ended[0]), output
 
 
 def _exit_code(code: int) -> int:

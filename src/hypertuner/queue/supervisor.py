@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,8 +28,10 @@ from typing import Any
 
 from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, StorageError, first_line
+from hypertuner.host import host_name
 from hypertuner.queue import code, ending, launch, private, start, tree
 from hypertuner.queue.figures import Sampler, oom_kills
+from hypertuner.queue.spawn import Spawn, Start, as_fork, as_process
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.output import OutputReader, OutputWriter
 
@@ -41,9 +43,6 @@ _WRITES_FOR_S = 60.0
 """How long it is tried to write how an attempt ended."""
 TAKEN = 3
 """Exit code of a supervisor that found its attempt claimed by another."""
-
-Spawn = Callable[["Start", int], int]
-"""Starts a script whose output goes to a file descriptor; returns its pid, a child of this process."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,6 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """As `main` takes it."""
         return {"run": str(self.run), "number": self.number, "slots": self.slots, "gpus": self.gpus}
-
-
-@dataclass(frozen=True)
-class Start:
-    """A script to start: all that its process is made of."""
-
-    command: Sequence[str]
-    script: Path
-    arguments: Sequence[str]
-    """What the script itself gets."""
-    is_plain: bool
-    """Whether the command is `python SCRIPT ARGUMENTS`."""
-    environment: Mapping[str, str]
-    folder: Path
 
 
 def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
@@ -144,46 +129,6 @@ def _end(run: Run, attempt: Attempt, ended: records.Exit) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(1)
-
-
-def as_process(start: Start, output: int) -> int:
-    """Start a script as a process of its own; its pid."""
-    parent = os.getpid()
-    process = subprocess.Popen(
-        start.command,
-        env=dict(start.environment),
-        cwd=start.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-        preexec_fn=lambda: syscalls.be_told_of_death(parent, signal.SIGKILL),
-    )
-    process.returncode = 0  # whoever reaps all children reaps this one: Popen is not to wait for it
-    return process.pid
-
-
-def as_fork(start: Start, output: int) -> int:
-    """Start a script in a fork of this process, which comes from a zygote and has imported what takes long; its pid.
-
-    What is more than `python SCRIPT ARGUMENTS` is started as a process of its own.
-    """
-    if not start.is_plain:
-        return as_process(start, output)
-    from hypertuner.queue import embark
-
-    parent = os.getpid()
-    # A signal that comes in between is not for handlers of ours in a process that is the script's.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        for descriptor, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
-            os.dup2(descriptor, stream)
-        syscalls.be_told_of_death(parent, signal.SIGKILL)
-        embark.become_script(start.script, start.arguments, folder=start.folder, environment=start.environment)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid
 
 
 def main_in_zygote(argument: Mapping[str, Any]) -> int:
@@ -343,9 +288,7 @@ class _Supervisor:
 
 def ask_to_stop(attempt: Attempt) -> None:
     """Ask the supervisor of an attempt to end it, wherever it runs: it looks for this twice a second."""
-    import socket
-
-    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=socket.gethostname())
+    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=host_name())
     with contextlib.suppress(FileExistsError):
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -149,8 +147,13 @@ def _launch(pid: int) -> str | None:
     started = process.process_start(launcher)
     names = (os.environ.get("TORCHELASTIC_RUN_ID", ""), os.environ.get("MASTER_PORT", ""))
     # torchrun may take another port when it starts the processes again; its run id stays.
-    digest = hashlib.sha256((names[0] or names[1]).encode()).hexdigest()[:16]
-    return f"{launcher}-{started}-{digest}"
+    return f"{launcher}-{started}-{_digest(names[0] or names[1])[:16]}"
+
+
+def _digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _folder() -> Path | None:
@@ -161,9 +164,11 @@ def _folder() -> Path | None:
 
 def _home() -> Path | None:
     """The private folder of this user's launchers; None where somebody else holds its name."""
+    import tempfile
+
     if not hasattr(os, "getuid"):
         user = os.environ.get("USERNAME", "user")
-        return Path(tempfile.gettempdir()) / f"hypertuner-{hashlib.sha256(user.encode()).hexdigest()[:8]}"
+        return Path(tempfile.gettempdir()) / f"hypertuner-{_digest(user)[:8]}"
     home = Path(tempfile.gettempdir()) / f"hypertuner-{os.getuid()}"
     try:
         there = os.lstat(home)

@@ -6,15 +6,11 @@ a secret in arguments or in a diff is replaced before it is written.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
-import getpass
 import os
 import re
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +94,8 @@ def environment() -> dict[str, str]:
 
 def user() -> str:
     """The login name, or ''."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -116,6 +114,7 @@ def gpus() -> tuple[str, ...]:
 
 def git(folder: Path) -> dict[str, Any] | None:
     """Commit, branch and uncommitted changes of the work tree that `folder` lies in, or None outside one."""
+    import subprocess
 
     def ask(*arguments: str) -> str | None:
         try:
@@ -142,7 +141,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 def packages() -> dict[str, str]:
     """Versions of the packages that this process has imported, by import name."""
-    return dict(_versions(frozenset(module.partition(".")[0] for module in list(sys.modules))))
+    return dict(_versions(frozenset(list(sys.modules))))
 
 
 @functools.lru_cache(maxsize=1)  # asked at every save, and seldom another answer
@@ -150,7 +149,7 @@ def _versions(modules: frozenset[str]) -> dict[str, str]:
     from importlib import metadata
 
     found = {}
-    for name in sorted(modules):
+    for name in sorted({module.partition(".")[0] for module in modules}):
         module = sys.modules.get(name)
         if name.startswith("_") or name in sys.stdlib_module_names or module is None or is_local_module(module):
             continue
@@ -171,13 +170,13 @@ def script() -> Path | None:
     return Path(file).absolute() if file and Path(file).is_file() else None
 
 
-_LIBRARIES = tuple(
-    {
-        os.path.realpath(path) + os.sep
-        for path in (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.base_prefix + "/lib")
-        if path
-    }
-)
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    """The folders of what is installed."""
+    import sysconfig
+
+    paths = (*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), sys.base_prefix + "/lib")
+    return tuple({os.path.realpath(path) + os.sep for path in paths if path})
 
 
 def is_local_module(module: object) -> bool:
@@ -190,11 +189,13 @@ def is_local_module(module: object) -> bool:
 def is_local_file(path: Path) -> bool:
     """Whether a file is the user's own code."""
     real = os.path.realpath(path)
-    return not real.startswith(_LIBRARIES) and "site-packages" not in real and "dist-packages" not in real
+    return not real.startswith(_libraries()) and "site-packages" not in real and "dist-packages" not in real
 
 
 def local_sources(start: Path) -> list[Path]:
     """`start` and the local Python files it imports, found by reading, never by importing."""
+    import ast
+
     root = start.parent
     found: dict[Path, None] = {}
     waiting = [start]

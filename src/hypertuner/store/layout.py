@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -120,7 +119,7 @@ class QueueLayout:
 
 def trash_place() -> str:
     """Name of a new folder in the trash, which says when it was made."""
-    return f"{datetime.now(timezone.utc).strftime(_TRASHED_AT)}-{uuid.uuid4().hex[:8]}"
+    return f"{datetime.now(timezone.utc).strftime(_TRASHED_AT)}-{os.urandom(4).hex()}"
 
 
 def trashed_at(name: str) -> float | None:

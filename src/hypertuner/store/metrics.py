@@ -8,7 +8,6 @@ infinity are null in `values` and spelled in `nonfinite`. Metrics of hypertuner 
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -103,6 +102,8 @@ def read_old_records(path: Path) -> Iterator[Record]:
 
     1.0.4 used the time as the frame when it was given none: such a row gets its number as step.
     """
+    import csv
+
     try:
         with io.TextIOWrapper(
             io.BufferedReader(open_regular(path)), encoding="utf-8", errors="replace", newline=""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Collection
 
@@ -61,7 +60,9 @@ def friendly_name(taken: Collection[str]) -> str:
     """An adjective and an animal that no name in `taken` (casefolded) uses, e.g. 'brave-otter'."""
     # Not `random.choice`: a script's seed would give every run of it the same name, and drawing would
     # change the random numbers that the script sees.
-    choice = random.SystemRandom().choice
+    from random import SystemRandom
+
+    choice = SystemRandom().choice
     for _ in range(64):
         name = f"{choice(_ADJECTIVES)}-{choice(_ANIMALS)}"
         if name not in taken:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from hypertuner.host import host_name
 
 _HAS_PROC = Path("/proc/self/stat").exists()
 
@@ -31,13 +32,11 @@ class ProcessIdentity:
     @classmethod
     def mine(cls) -> ProcessIdentity:
         """The process that asks."""
-        return cls(
-            socket.gethostname(), _boot_id(), _pid_namespace(), os.getpid(), process_start(os.getpid()), _machine_id()
-        )
+        return cls(host_name(), _boot_id(), _pid_namespace(), os.getpid(), process_start(os.getpid()), _machine_id())
 
     def is_alive(self) -> bool | None:
         """Whether it runs: True, False, or None when it lives where this process cannot look."""
-        if self.host != socket.gethostname() or (self.machine and self.machine != _machine_id()):
+        if self.host != host_name() or (self.machine and self.machine != _machine_id()):
             return None
         if self.boot_id and self.boot_id != _boot_id():
             return False

@@ -11,7 +11,6 @@ from hypertuner import files, settings
 from hypertuner.errors import ConfigError, RunExistsError, RunNotFoundError, StorageError, did_you_mean
 from hypertuner.store import layout, lineage, names, records
 from hypertuner.store.run import Run
-from hypertuner.store.trash import Trash
 
 
 class Storage:
@@ -98,6 +97,8 @@ class Storage:
 
     def delete(self, run: Run) -> Path:
         """Move a run into the storage's trash; where it is now."""
+        from hypertuner.store.trash import Trash
+
         return Trash(self.path).put(run)
 
     def folder_names(self) -> tuple[str, ...]:

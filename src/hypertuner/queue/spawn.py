@@ -1,0 +1,70 @@
+"""Starting the script of an attempt, as a child of its supervisor: plainly, or forked where that has imported torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypertuner import syscalls
+
+
+@dataclass(frozen=True)
+class Start:
+    """A script to start: all that its process is made of."""
+
+    command: Sequence[str]
+    script: Path
+    arguments: Sequence[str]
+    """What the script itself gets."""
+    is_plain: bool
+    """Whether the command is `python SCRIPT ARGUMENTS`."""
+    environment: Mapping[str, str]
+    folder: Path
+
+
+Spawn = Callable[[Start, int], int]
+"""Starts a script whose output goes to a file descriptor; returns its pid, a child of this process."""
+
+
+def as_process(start: Start, output: int) -> int:
+    """Start a script as a process of its own; its pid."""
+    parent = os.getpid()
+    process = subprocess.Popen(
+        start.command,
+        env=dict(start.environment),
+        cwd=start.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=lambda: syscalls.be_told_of_death(parent, signal.SIGKILL),
+    )
+    process.returncode = 0  # whoever reaps all children reaps this one: Popen is not to wait for it
+    return process.pid
+
+
+def as_fork(start: Start, output: int) -> int:
+    """Start a script in a fork of this process, which comes from a zygote and has imported what takes long; its pid.
+
+    What is more than `python SCRIPT ARGUMENTS` is started as a process of its own.
+    """
+    if not start.is_plain:
+        return as_process(start, output)
+    from hypertuner.queue import embark
+
+    parent = os.getpid()
+    # A signal that comes in between is not for handlers of ours in a process that is the script's.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for descriptor, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
+            os.dup2(descriptor, stream)
+        syscalls.be_told_of_death(parent, signal.SIGKILL)
+        embark.become_script(start.script, start.arguments, folder=start.folder, environment=start.environment)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
