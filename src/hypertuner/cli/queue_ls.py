@@ -98,8 +98,8 @@ def _show_table(seen: _Seen) -> None:
         Column("", [Cell(str(places.get(entry.name, "")), "dim") for entry in entries], is_number=True),
         Column("name", [Cell(plain(entry.name), "bold") for entry in entries]),
         Column("state", [_state(seen, entry) for entry in entries]),
-        Column("config", [Cell(_cut(plain(_config(entry)), _CONFIG)) for entry in entries], rank=3),
-        Column("step", [Cell(step_text(one)) for one in known], is_number=True, rank=2),
+        Column("config", [Cell(_cut(plain(_config(entry)), _CONFIG)) for entry in entries], rank=2),
+        Column("step", [Cell(step_text(one)) for one in known], is_number=True, rank=3),
         Column("left", [Cell(left_text(one)) for one in known], is_number=True, rank=1),
         Column("why it waits", [Cell(_cut(plain(_why(seen, entry)), _WHY)) for entry in entries], rank=1),
     ]
@@ -136,8 +136,6 @@ def _config(entry: Entry) -> str:
 def _why(seen: _Seen, entry: Entry) -> str:
     """Why a run waits, in the words of a table: what all wait for is said below it."""
     reason = seen.reasons.get(entry.name, "")
-    if reason == "held":
-        return f"held: {command_line(seen.queue.storage, 'queue', 'resume', entry.name)}"
     if reason in ("the queue is paused", "nothing drains the queue", "all slots are taken"):
         reason = ""
     again = f"again, as {entry.queued.why}" if entry.queued.why and entry.is_waiting else ""
@@ -145,16 +143,18 @@ def _why(seen: _Seen, entry: Entry) -> str:
 
 
 def _say_how_it_goes(storage: Storage, seen: _Seen) -> None:
-    waiting = sum(entry.is_waiting for entry in seen.entries)
+    waiting = sum(entry.is_waiting and not entry.queued.held for entry in seen.entries)
     if seen.queue.is_paused:
         say(f"The queue is paused, nothing new starts. Let it go on: {command_line(storage, 'queue', 'resume')}")
+    if any(entry.is_waiting and entry.queued.held for entry in seen.entries):
+        say(f"What is held goes on by: {command_line(storage, 'queue', 'resume', 'RUN')}")
     if seen.drains is not None:
         drains = seen.drains
         since = records.seconds(drains.since)
-        began = f", since {rough_text(max(0.0, time.time() - since))}" if since is not None else ""
+        began = f" for {rough_text(max(0.0, time.time() - since))}" if since is not None else ""
         where = f"Process {drains.identity.pid} on {drains.identity.host}"
         ahead = f"; {seen.ahead.text()}" if seen.ahead.text() else ""
-        say(f"{where} drains it{began}, {count_text(drains.slots, 'slot')}{ahead}.")
+        say(f"{where} drains it{began}, with {count_text(drains.slots, 'slot')}{ahead}.")
     elif waiting:
         say(
             f"{'It waits' if waiting == 1 else 'They wait'}, and nothing drains this queue. Start it: "
