@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Group
@@ -27,6 +28,10 @@ from hypertuner.store.monitor import watched_metric
 from hypertuner.store.written import FileClock
 
 _EVERY_S = 0.5
+_ALL_EVERY_S = 5.0
+_GAP = 2
+_LABEL = 48
+_LEAST = 14
 _BESIDE = 4
 """Lines that are no run: what there is, what the queue does, an empty one, the titles."""
 
@@ -42,18 +47,16 @@ def watch(storage: Storage, asked: Asked, *, as_json: bool) -> None:
     from rich.live import Live
 
     screen = _Screen(storage, asked)
-    last = screen.draw()  # a mistake in the query is told before anything is drawn
     try:
-        with Live(last, console=stdout(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        shown = screen.draw()  # a mistake in the query is told before anything is drawn
+        with Live(shown, console=stdout(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 began = time.monotonic()
-                last = screen.draw()
-                live.update(last, refresh=True)
+                live.update(screen.draw(), refresh=True)
                 time.sleep(max(0.1, _EVERY_S - (time.monotonic() - began)))
     except KeyboardInterrupt:
-        pass
-    # The screen was another one: what was seen last stays.
-    stdout().print(last, soft_wrap=False)
+        # The screen was another one: how it was at the end stays.
+        stdout().print(screen.draw(is_last=True), soft_wrap=False)
 
 
 class _Screen:
@@ -67,15 +70,18 @@ class _Screen:
         self._clock = FileClock(storage.path)
         self._learnt = Learnt(())
         self._finished: frozenset[str] = frozenset()
+        self._entries: list[Entry] = []
+        self._queue_was: object = None
+        self._queue_at = 0.0
 
-    def draw(self) -> Group:
+    def draw(self, *, is_last: bool = False) -> Group:
         """The screen as it is now."""
         everything = self._watch.look()
         rows = {row.name: row for row in everything.rows}
         finished = frozenset(row.name for row in everything.rows if row.state == RunState.finished)
         if finished != self._finished:
             self._finished, self._learnt = finished, Learnt(everything.rows)
-        entries = self._queue.entries()
+        entries = self._look_at_queue(rows)
         now = self._clock.now()
         progress = {
             name: progress_of(row, self._learnt, now) for name, row in rows.items() if row.state == RunState.running
@@ -90,13 +96,40 @@ class _Screen:
         states = Counter(row.state for row in table.rows)
         waiting = sum(entry.is_waiting for entry in entries)
         return Group(
-            _line(f"{_counts(states, len(table), len(shown))}   Ctrl-C ends this"),
+            _line(_counts(states, len(table), len(shown)) + ("" if is_last else "   Ctrl-C ends this")),
             _line(queue_text(self._queue, len(entries) - waiting, waiting, drains, ahead)),
             _line(""),
-            drawn(columns_of(shown, self._asked.named_columns, _more(shown, progress), self._clock))
-            if len(shown)
-            else _line("no run" if rows else "no run yet"),
+            drawn(self._columns(shown, progress)) if len(shown) else _line("no run" if rows else "no run yet"),
         )
+
+    def _look_at_queue(self, rows: Mapping[str, RunRow]) -> list[Entry]:
+        """What the queue has to do with: all run folders are asked when it has changed, else what their rows tell."""
+        changed = self._queue.changed()
+        if changed != self._queue_was or time.monotonic() - self._queue_at > _ALL_EVERY_S:
+            self._queue_was, self._queue_at = changed, time.monotonic()
+            self._entries = self._queue.entries()
+        found: list[Entry] = []
+        for entry in self._entries:
+            state = rows[entry.name].state if entry.name in rows else str(RunState.queued)
+            now: Entry | None = entry
+            if entry.is_waiting != (state == RunState.queued):
+                now = self._queue.entry(entry.run)
+            if now is not None:
+                found.append(now)
+        self._entries = found
+        return found
+
+    def _columns(self, table: RunTable, progress: Mapping[str, Progress]) -> list[Column]:
+        if self._asked.named_columns:
+            return columns_of(table, self._asked.named_columns, clock=self._clock)
+        columns = [*columns_of(table, ("name", "state"), clock=self._clock), *_more(table, progress)]
+        taken = sum(column.width + _GAP for column in columns)
+        if (room := min(_LABEL, stdout().width - taken)) >= _LEAST:
+            labels = [plain(row.label) for row in table]
+            cut = [label if len(label) <= room else f"{label[: room - 1]}…" for label in labels]
+            columns.append(Column("differs", [Cell(label) for label in cut], rank=4))
+        columns += [replace(column, rank=5) for column in columns_of(table, ("step", "age"), clock=self._clock)]
+        return [column for column in columns if any(cell.text for cell in column.cells)]
 
 
 def _line(text: str) -> Text:

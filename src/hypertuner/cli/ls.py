@@ -126,10 +126,8 @@ def show_runs(table: RunTable, wanted: Sequence[str] | None = None) -> list[str]
     return show_table(columns_of(table, wanted))
 
 
-def columns_of(
-    table: RunTable, wanted: Sequence[str] | None = None, more: Sequence[Column] = (), clock: FileClock | None = None
-) -> list[Column]:
-    """The columns of a table of runs: those wanted, else those that tell most, with `more` after the states."""
+def columns_of(table: RunTable, wanted: Sequence[str] | None = None, clock: FileClock | None = None) -> list[Column]:
+    """The columns of a table of runs: those wanted, else those that tell most."""
     now = time.time()
     rows = [row.values(now) for row in table]
     best = _best_column(table)
@@ -146,8 +144,7 @@ def columns_of(
         _check({name: rank for name, rank in ranks.items() if name != _LABEL}, rows)
         return [made(name, 0) for name in ranks]
     ranks = _chosen(table)
-    columns = [made(name, rank) for name, rank in ranks.items() if name not in {column.title for column in more}]
-    columns[2:2] = more
+    columns = [made(name, rank) for name, rank in ranks.items()]
     settings = {plain(_config_column(key)) for key in table.telling()}
     if is_terminal() and settings.intersection(without_room(columns)):
         # One column of what differs takes the room of two or three settings, and leaves none out unsaid.

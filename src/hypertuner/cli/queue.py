@@ -102,18 +102,20 @@ def withdraw(storage: Storage, words: Sequence[str]) -> None:
 
 def pause(storage: Storage, words: Sequence[str], *, held: bool) -> None:
     """Let the whole queue, or some of its runs, wait; or let them go on."""
+    from hypertuner.cli.queueing import say_who_drains
+
     queue = Queue(storage)
     if not words:
         (queue.pause if held else queue.unpause)()
         say("Nothing new starts; what runs goes on." if held else "The queue goes on.")
         if not held:
-            from hypertuner.cli.queueing import say_who_drains
-
             say_who_drains(queue)
         return
     for run in select(words, storage):
         queue.hold(_waiting(queue, run.name), held=held)
         say(f"{run.name} is held" if held else f"{run.name} goes on")
+    if not held:
+        say_who_drains(queue)
 
 
 def leave(storage: Storage) -> int:
