@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Group
 from rich.text import Text
@@ -28,6 +31,7 @@ from hypertuner.store.monitor import watched_metric
 from hypertuner.store.written import FileClock
 
 _EVERY_S = 0.5
+_NAP_S = 0.05
 _ALL_EVERY_S = 5.0
 _GAP = 2
 _LABEL = 48
@@ -47,16 +51,33 @@ def watch(storage: Storage, asked: Asked, *, as_json: bool) -> None:
     from rich.live import Live
 
     screen = _Screen(storage, asked)
-    try:
-        shown = screen.draw()  # a mistake in the query is told before anything is drawn
+    shown = screen.draw()  # a mistake in the query is told before anything is drawn
+    with _asked_to_leave() as leaves:
         with Live(shown, console=stdout(), screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-            while True:
+            while not leaves:
                 began = time.monotonic()
                 live.update(screen.draw(), refresh=True)
-                time.sleep(max(0.1, _EVERY_S - (time.monotonic() - began)))
-    except KeyboardInterrupt:
+                while not leaves and time.monotonic() - began < _EVERY_S:
+                    time.sleep(_NAP_S)
         # The screen was another one: how it was at the end stays.
         stdout().print(screen.draw(is_last=True), soft_wrap=False)
+
+
+@contextlib.contextmanager
+def _asked_to_leave() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C, or SIGTERM. However often they come, the terminal gets its screen back."""
+    asked: list[int] = []
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, leave) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 class _Screen:
