@@ -68,7 +68,7 @@ def test_reasons_of_several_kinds_are_told_apart_and_no_change_is_made_up(place:
     said = place.hypertuner("queue", "--cpu", code=1)
     assert "3 failed: ValueError: learning rate out of range (" in said
     assert "), CUDA out of memory (greedy)" in said
-    assert "with what changes as key=value before --queue:" in said
+    assert "run those again, with a change (add key=value):" in said
     words = command(said, "hypertuner run --like")
     assert "batch_size" not in " ".join(words)
     place.hypertuner(*words[:-1], "learning_rate=0.5", "batch_size=8", "--queue")

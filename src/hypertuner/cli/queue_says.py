@@ -144,7 +144,7 @@ class Says:
         failed = [name for name, (row, _) in self._ended.items() if row.state in ("failed", "crashed")]
         if failed:
             change = self._change(failed)
-            said = "run those again" if change else "run those again, with what changes as key=value before --queue"
+            said = "run those again" if change else "run those again, with a change (add key=value)"
             words = ["run", "--like", self._which(failed), *change, "--queue"]
             lines.append(f"{said if len(failed) > 1 else said.replace('those', 'it')}:")
             lines.append(f"  {command_line(self._storage, *words)}")
