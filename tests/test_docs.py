@@ -25,6 +25,7 @@ DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 STORY = ["tutorial.md", *(f"howto/{name}.md" for name in ("resume", "fork", "start-from", "load-and-share", "tidy-up"))]
 STORY += ["howto/keep-and-clean.md", "howto/command-line.md"]
+NIGHT = "howto/queue.md"
 RECIPES = sorted(str(path.relative_to(DOCS)) for path in (DOCS / "recipes").glob("*.md"))
 
 
@@ -114,6 +115,10 @@ def test_the_tutorial_and_the_how_tos_do_what_they_show(shell):
         pytest.importorskip(package)
     for page in STORY:
         follow(page, shell)
+
+
+def test_the_night_of_the_queue_goes_as_its_page_shows(shell):
+    follow(NIGHT, shell)
 
 
 @pytest.mark.parametrize("page", RECIPES)

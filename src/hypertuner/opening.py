@@ -32,3 +32,19 @@ def _refuse_unless_regular(mode: int, path: Path | str) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise CorruptFileError(f"{path} is {what}, not a file.\n  Name the file itself.", path=Path(path))
+
+
+def read_tail(path: Path, most_bytes: int) -> bytes:
+    """The last whole lines of a regular file, at most so many bytes; b"" when there is no file."""
+    try:
+        with open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            # One byte more: whether the first line is whole, the sign before it tells.
+            begin = max(0, size - most_bytes - 1)
+            file.seek(begin)
+            data = file.read(size - begin)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    if begin:
+        data = data[data.find(b"\n") + 1 :] if b"\n" in data else b""
+    return data[: data.rfind(b"\n") + 1]

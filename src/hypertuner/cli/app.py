@@ -111,6 +111,9 @@ def ls(
     trash: Annotated[
         bool, typer.Option("--trash", help="List deleted runs instead: what restore brings back.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Go on showing them, what runs and waits first, until Ctrl-C.")
+    ] = False,
     as_json: Json = False,
     storage: StoragePath = None,
 ) -> None:
@@ -119,23 +122,19 @@ def ls(
     Settings that are the same in all runs are left out. Where a terminal has no room for a column of each setting that
     differs, they come as one: `lr=0.01 hidden=32`.
     """
+    from hypertuner.cli.ls import Asked
     from hypertuner.cli.ls import ls as ls_
     from hypertuner.cli.trash import show_trash
 
+    asked = Asked(query, sort, limit, columns, since, everything, archived)
     if trash:
         show_trash(storage_at(storage), as_json=as_json)
+    elif live:
+        from hypertuner.cli.live import watch
+
+        watch(storage_at(storage), asked, as_json=as_json)
     else:
-        ls_(
-            storage_at(storage),
-            query,
-            sort=sort,
-            limit=limit,
-            columns=columns,
-            since=since,
-            everything=everything,
-            archived=archived,
-            as_json=as_json,
-        )
+        ls_(storage_at(storage), asked, as_json=as_json)
 
 
 @app.command(short_help="Show one run, or what a model file says of itself.")

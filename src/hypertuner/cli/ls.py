@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hypertuner.cli.doing import doing
 from hypertuner.cli.terminal import (
     Cell,
     Column,
@@ -20,59 +23,71 @@ from hypertuner.cli.terminal import (
     show_table,
     since_text,
     size_text,
-    state_cell,
     value_text,
     without_room,
 )
 from hypertuner.errors import ConfigError, QueryError, did_you_mean
 from hypertuner.index.fields import FACTS
+from hypertuner.index.query import Query
 from hypertuner.index.runs import runs
-from hypertuner.index.selection import described
 from hypertuner.index.table import RunTable
 from hypertuner.index.times import duration_s, moment
 from hypertuner.store import Storage
 from hypertuner.store.direction import direction
 from hypertuner.store.monitor import watched_metric
+from hypertuner.store.written import FileClock
 
 _SHOWN_ON_A_TERMINAL = 50
 _LABEL = "differs"
 
 
-def ls(
-    storage: Storage,
-    query: str | None,
-    *,
-    sort: str | None = None,
-    limit: int | None = None,
-    columns: str | None = None,
-    since: str | None = None,
-    everything: bool = False,
-    archived: bool = False,
-    as_json: bool = False,
-) -> None:
-    """Print the runs that match; of archived ones only those that `query` asks about, or all, or only those.
+@dataclass(frozen=True)
+class Asked:
+    """Which runs are listed, and how."""
 
-    Raises: QueryError; ConfigError for a `since` that is no age and no date.
-    """
-    if archived:
-        table = runs(query, storage).filter("archived")
-    else:
-        table = runs(query, storage) if everything else described(query, storage)
-    if since is not None:
-        begin = _moment(since)
-        table = table.filter(f"created >= {begin!r}")
-    found = len(table)
-    if sort:
-        table = table.sort(sort)
+    query: str | None = None
+    sort: str | None = None
+    limit: int | None = None
+    columns: str | None = None
+    since: str | None = None
+    everything: bool = False
+    archived: bool = False
+
+    def of(self, table: RunTable) -> RunTable:
+        """Those of a storage's runs that are asked for, in the order that is asked for; of archived ones only those
+        that the query asks about, or all, or only those.
+
+        Raises: QueryError; ConfigError for a `since` that is no age and no date.
+        """
+        if self.query is not None:
+            table = table.filter(self.query)
+        if self.archived:
+            table = table.filter("archived")
+        elif not self.everything and (self.query is None or "archived" not in Query(self.query).names):
+            table = table.in_sight()
+        if self.since is not None:
+            table = table.filter(f"created >= {_moment(self.since)!r}")
+        return table.sort(self.sort) if self.sort else table
+
+    @property
+    def named_columns(self) -> list[str] | None:
+        """The columns that are asked for; None: those that tell most."""
+        return self.columns.split(",") if self.columns else None
+
+
+def ls(storage: Storage, asked: Asked, *, as_json: bool = False) -> None:
+    """Print the runs that match. Raises: QueryError; ConfigError."""
+    table = asked.of(runs(storage=storage))
+    found, limit = len(table), asked.limit
     if limit is None and is_terminal() and not as_json:
         limit = _SHOWN_ON_A_TERMINAL
     table = table[:limit]
     if as_json:
         show_json(table.to_json())
     elif not found:
-        say(_nothing(storage, query, since, archived=archived))
+        say(_nothing(storage, asked))
     else:
-        hidden = show_runs(table, columns.split(",") if columns else None)
+        hidden = show_runs(table, asked.named_columns)
         if hidden:
             say(f"no room for {', '.join(hidden)} (--columns chooses, --json has all)", "dim")
         if found > len(table):
@@ -91,12 +106,13 @@ def _moment(text: str) -> float:
     )
 
 
-def _nothing(storage: Storage, query: str | None, since: str | None, *, archived: bool) -> str:
+def _nothing(storage: Storage, asked: Asked) -> str:
+    query, since = asked.query, asked.since
     if any(True for _ in storage.list()):
-        if archived and not (query or since):
+        if asked.archived and not (query or since):
             return "No run is archived: hypertuner archive RUN takes one out of sight."
-        asked = (query, f"was made since {since}" if since else None, "archived" if archived else None)
-        which = " and ".join(filter(None, asked))
+        told = (query, f"was made since {since}" if since else None, "archived" if asked.archived else None)
+        which = " and ".join(filter(None, told))
         found = f"No run matches {which}" if which else f"All runs of {storage.path} are archived"
         return f"{found}\n  `hypertuner ls --all` lists all of {storage.path}."
     return (
@@ -107,23 +123,35 @@ def _nothing(storage: Storage, query: str | None, since: str | None, *, archived
 
 def show_runs(table: RunTable, wanted: Sequence[str] | None = None) -> list[str]:
     """Print a table of runs; the columns for which there was no room."""
+    return show_table(columns_of(table, wanted))
+
+
+def columns_of(table: RunTable, wanted: Sequence[str] | None = None, clock: FileClock | None = None) -> list[Column]:
+    """The columns of a table of runs: those wanted, else those that tell most."""
     now = time.time()
     rows = [row.values(now) for row in table]
     best = _best_column(table)
     label = Column(_LABEL, [Cell(plain(row.label)) for row in table], rank=0 if wanted else 2)
+    clock = clock or FileClock(Path(table[0].folder).parent if len(table) and table[0].folder else Path())
+
+    def made(name: str, rank: int) -> Column:
+        if name == "state":
+            return Column(name, [doing(row, clock) for row in table], rank=rank)
+        return label if name == _LABEL else _column(name, rank, rows, best)
+
     if wanted:
         ranks = dict.fromkeys((name.strip() for name in wanted), 0)
         _check({name: rank for name, rank in ranks.items() if name != _LABEL}, rows)
-        return show_table([label if name == _LABEL else _column(name, 0, rows, best) for name in ranks])
+        return [made(name, 0) for name in ranks]
     ranks = _chosen(table)
-    columns = [_column(name, rank, rows, best) for name, rank in ranks.items()]
+    columns = [made(name, rank) for name, rank in ranks.items()]
     settings = {plain(_config_column(key)) for key in table.telling()}
     if is_terminal() and settings.intersection(without_room(columns)):
         # One column of what differs takes the room of two or three settings, and leaves none out unsaid.
         at = next(number for number, column in enumerate(columns) if column.title in settings)
         columns[at] = label
         columns = [column for column in columns if column.title not in settings]
-    return show_table(columns)
+    return columns
 
 
 def _config_column(key: str) -> str:
@@ -190,8 +218,6 @@ def _cell(name: str, value: Any, row: Mapping[str, Any]) -> Cell:
     match name:
         case "name":
             return Cell(f"{'★ ' if row['starred'] else ''}{plain(value)}", "bold")
-        case "state":
-            return state_cell(value)
         case "age":
             return Cell(age_text(value) if row["created"] else "", "dim")
         case "created":

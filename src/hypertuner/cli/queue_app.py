@@ -56,9 +56,9 @@ def queue(
 @queue_app.command("ls", short_help="What runs and what waits, in order, and why.")
 def ls(as_json: Json = False, storage: StoragePath = None) -> None:
     """Show what runs and what waits, in order, and why."""
-    from hypertuner.cli import queue as commands
+    from hypertuner.cli.queue_ls import show
 
-    commands.show(storage_at(storage), as_json=as_json)
+    show(storage_at(storage), as_json=as_json)
 
 
 @queue_app.command("mv", short_help="Change the place of a run that waits.")

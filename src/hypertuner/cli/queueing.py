@@ -58,7 +58,7 @@ def queue_runs(
     varied = _varied(plans, seeds)
     if len(orders) > 1:
         times = " × ".join(f"{key} {', '.join(map(value_text, values))}" for key, values in varied.items())
-        likes = f" of {count_text(len(plans), 'run')} to repeat" if len(plans) > 1 else ""
+        likes = f", like {count_text(len(plans), 'run')} that there are" if len(plans) > 1 else ""
         say(f"{count_text(len(orders), 'run')}{likes}{': ' + times if times else ''}")
     study = f"{orders[0][0].script.stem}-{time.strftime('%Y%m%d-%H%M%S')}" if len(orders) > 1 else None
     queue = Queue(storage)
@@ -92,7 +92,8 @@ def queue_runs(
         made.append(run)
         if number <= _SHOWN:
             told = " ".join(f"{key}={value_text(config[key])}" for key in {**one.asked, **varied})
-            say(f"queued {run.name}{f'  {plain(told)}' if told else ''}")
+            like = f"  like {one.like.name}" if one.like is not None and len(plans) > 1 else ""
+            say(f"queued {run.name}{f'  {plain(told)}' if told else ''}{like}")
     if len(made) > _SHOWN:
         say(f"… and {len(made) - _SHOWN} more: hypertuner queue ls")
     say_who_drains(queue)

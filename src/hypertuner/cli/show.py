@@ -11,17 +11,27 @@ from typing import Any
 from hypertuner.checkpoint import offer, pins, reference
 from hypertuner.checkpoint.format import archive
 from hypertuner.cli import terminal
+from hypertuner.cli.doing import doing
 from hypertuner.cli.run import shown_path
+from hypertuner.cli.show_attempts import (
+    more_facts,
+    progress_in,
+    progress_words,
+    show_attempts,
+    show_end,
+    show_machine,
+    waits_words,
+)
 from hypertuner.cli.show_file import facts_of, show_file
 from hypertuner.cli.terminal import Cell, Column, plain, show_table, value_text
 from hypertuner.errors import StorageError
 from hypertuner.index.runs import read_row, runs
 from hypertuner.index.table import RunRow, RunTable
-from hypertuner.store import Run, Storage
+from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.direction import direction
 from hypertuner.store.run import is_run_folder
+from hypertuner.store.written import FileClock
 
-_TRACEBACK_LINES = 8
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_PLACES = 24
 
@@ -105,7 +115,8 @@ def _checkpoints(run: Run) -> list[_Saved]:
 
 
 def _facts(run: Run) -> dict[str, Any]:
-    (facts,) = RunTable([read_row(run)]).to_json()
+    row = read_row(run)
+    (facts,) = RunTable([row]).to_json()
     attempt = run.newest_attempt()
     ended = attempt.exit() if attempt is not None else None
     facts |= {
@@ -113,6 +124,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "attempts": len(run.attempts()),
         "reason": ended.reason if ended else None,
         "traceback": ended.traceback if ended else None,
+        **more_facts(run, row),
         "checkpoint_files": [
             {
                 "path": str(saved.path),
@@ -136,14 +148,16 @@ def _facts(run: Run) -> dict[str, Any]:
 
 def _show_run(run: Run, storage: Storage) -> None:
     row = read_row(run)
-    state = terminal.state_cell(row.state)
+    state = doing(row, FileClock(run.folder.parent))
     terminal.show_parts((plain(run.name), "bold"), ("  ", ""), (state.text, state.style))
     attempts = len(run.attempts())
     facts = [
         ("differs", _label(run, row, storage)),
         ("script", row.script),
-        ("started", terminal.since_text(row.created)),
-        ("took", terminal.duration_text(row.duration_s)),
+        ("made" if row.state in (RunState.queued, RunState.draft) else "started", terminal.since_text(row.created)),
+        ("took", terminal.duration_text(row.duration_s) if row.state != RunState.running else ""),
+        ("progress", progress_words(progress_in(run, row))),
+        ("waits", waits_words(run)),
         ("attempts", attempts if attempts > 1 else None),
         ("tags", ", ".join(row.tags)),
         ("archived", "yes" if row.archived else ""),
@@ -152,11 +166,13 @@ def _show_run(run: Run, storage: Storage) -> None:
         ("files", f"{shown_path(run.folder)} ({terminal.size_text(row.nbytes)})"),
     ]
     terminal.show_facts(facts)
-    _show_failure(run)
+    show_end(run)
+    show_attempts(run)
     if row.config:
         terminal.show_title("config")
         terminal.show_facts([(key, value_text(value)) for key, value in row.config.items()])
     _show_metrics(run, row)
+    show_machine(run)
     _show_checkpoints(run)
 
 
@@ -186,21 +202,6 @@ def _lineage(run: Run) -> str:
             break
         seen.add(child.name)
     return " ← ".join(steps)
-
-
-def _show_failure(run: Run) -> None:
-    attempt = run.newest_attempt()
-    ended = attempt.exit() if attempt is not None else None
-    if ended is None or ended.state == "finished":
-        return
-    terminal.show_title(f"why it {'failed' if ended.state == 'failed' else 'ended'}")
-    terminal.show_line(f"  {plain(ended.reason)}", "red" if ended.state == "failed" else "yellow")
-    lines = (ended.traceback or "").rstrip().split("\n")
-    shown = lines[-_TRACEBACK_LINES:] if ended.traceback else []
-    if shown and len(lines) > len(shown):
-        terminal.show_line(f"  … {len(lines) - len(shown)} lines before", "dim")
-    for line in shown:
-        terminal.show_line(f"  {terminal.plain_lines(line)}", "dim")
 
 
 def _show_metrics(run: Run, row: RunRow) -> None:

@@ -14,11 +14,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _GAP = 2
 _WIDEST = 36  # of a column on a terminal, where it may be cut
@@ -176,6 +179,15 @@ def _places(column: Column) -> int:
 
 
 def _show_rich(columns: Sequence[Column]) -> None:
+    stdout().print(_rich_table(columns), soft_wrap=False)
+
+
+def drawn(columns: Sequence[Column]) -> Table:
+    """A table as rich draws it, with the columns for which this terminal has room."""
+    return _rich_table(_fitting(columns, stdout().width))
+
+
+def _rich_table(columns: Sequence[Column]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold", expand=False)
@@ -190,7 +202,7 @@ def _show_rich(columns: Sequence[Column]) -> None:
         )
     for row in zip(*(column.cells for column in columns), strict=True):
         table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
-    stdout().print(table, soft_wrap=False)
+    return table
 
 
 def _show_plain(columns: Sequence[Column]) -> None:
@@ -205,10 +217,10 @@ def _show_plain(columns: Sequence[Column]) -> None:
         sys.stdout.write((" " * _GAP).join(padded).rstrip() + "\n")
 
 
-def state_cell(state: str) -> Cell:
-    """A run's state with its mark: colour is never the only sign."""
+def state_cell(state: str, more: str = "") -> Cell:
+    """A run's state with its mark, as colour is never the only sign, and what else there is to say of it."""
     mark, style = _STATES.get(state, ("?", ""))
-    return Cell(f"{mark} {plain(state)}", style)
+    return Cell(f"{mark} {plain(state)}{more}", style)
 
 
 def value_text(value: Any) -> str:
@@ -249,6 +261,20 @@ def duration_text(seconds: float | None) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def rough_text(seconds: float) -> str:
+    """About how long something takes: '45 s', '12 min', '3 h 5 min', '2 d 4 h'."""
+    if seconds < 60:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def size_text(nbytes: float) -> str:

@@ -25,6 +25,7 @@ from hypertuner.store.attempt import living_state
 from hypertuner.store.direction import direction
 from hypertuner.store.process import ProcessIdentity
 from hypertuner.store.run import Glance
+from hypertuner.store.written import wrote_at
 
 # File systems keep times in steps (Linux: a tick of the kernel, up to 10 ms; FAT: 2 s): a second change within one
 # step is not seen. A run that changed less than this before its signature was taken is read again the next time.
@@ -96,6 +97,7 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
         lowest=summary.lowest,
         highest=summary.highest,
         folder=str(run.folder),
+        wrote_at=wrote_at(attempt.layout) if attempt is not None and owner is not None else None,
     )
     return Facts(row, owner, started, summary.time, position if owner is not None else None)
 

@@ -20,6 +20,7 @@ class RowFields:
     `best` one of these for the metrics whose direction is known. `created` is seconds since 1970. `differs` is the part
     of `config` that tells this run from the others of the table it was taken from. `label` is that in a
     few words, without what only other scripts lack: 'lr=0.01 hidden=32'. `folder` is where it lies.
+    `wrote_at` is when one that has not ended wrote last, in seconds since 1970 by the clock of its file system.
     """
 
     name: str
@@ -44,3 +45,4 @@ class RowFields:
     differs: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     folder: str = ""
+    wrote_at: float | None = None

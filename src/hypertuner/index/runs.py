@@ -11,7 +11,7 @@ from hypertuner.index.row import RunRow
 from hypertuner.index.table import RunTable
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.run import Glance
-from hypertuner.store.said import say
+from hypertuner.store.said import say_once
 
 if TYPE_CHECKING:
     from hypertuner.index.database import Database
@@ -31,7 +31,7 @@ def runs(query: str | None = None, storage: Storage | str | None = None) -> RunT
 
 def read_row(run: Run) -> RunRow:
     """One run as the table shows it. CorruptFileError when one of its files is damaged."""
-    return _look(run, None)[1]
+    return look(run, None)[1]
 
 
 def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
@@ -57,9 +57,9 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
             continue
         signature = facts.signature_of(folder) if index is not None else None
         try:
-            found, row = _look(run, before)
+            found, row = look(run, before)
         except (StorageError, OSError) as error:
-            say(str(error))
+            say_once(str(error))
             rows.append(RunRow(name=name, state=str(RunState.unknown), note=str(error)))
             continue
         rows.append(row)
@@ -70,7 +70,11 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
     return rows
 
 
-def _look(run: Run, before: facts.Facts | None) -> tuple[facts.Facts, RunRow]:
+def look(run: Run, before: facts.Facts | None) -> tuple[facts.Facts, RunRow]:
+    """What the files of a run say, and its row as it is now; only what was logged since `before` is read.
+
+    Raises: CorruptFileError; OSError.
+    """
     found = facts.read_facts(run, before)
     row = found.complete()
     if row.state == RunState.crashed:

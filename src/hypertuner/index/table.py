@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -198,6 +198,15 @@ class RunTable(Sequence[RunRow]):
     def _with_differs(self, row: RunRow) -> RunRow:
         differs = {key: row.config[key] for key in self._differing if key in row.config}
         return replace(row, differs=differs, label=label_of(row.config, self._label_keys))
+
+    def sorted_by(self, key: Callable[[RunRow], Any]) -> RunTable:
+        """In the order of what `key` makes of a row."""
+        return self._of(sorted(self._rows, key=key))
+
+    @property
+    def rows(self) -> tuple[RunRow, ...]:
+        """The rows as they were read, without what tells each from the others of this table."""
+        return self._rows
 
     def _check_name(self, name: str) -> None:
         plain = name

@@ -18,6 +18,7 @@ from hypertuner import files
 from hypertuner.errors import HypertunerError, StorageError, first_line
 from hypertuner.queue import ending, make, private, tree
 from hypertuner.queue.executor import Executor, Handle
+from hypertuner.queue.reasons import GOOD, blocked, processes_of
 from hypertuner.queue.slots import Slots, Taken
 from hypertuner.queue.turn import Turn
 from hypertuner.queue.waiting import Entry, Queue
@@ -32,8 +33,6 @@ _START_EVERY_S = 1.0
 _GONE_FOR_S = 5.0
 """How long an attempt without an owner may stay so: what is left of its supervisor may be writing its end."""
 _LONGEST_PAUSE_S = 60.0
-
-_GOOD = (RunState.finished, RunState.pruned)
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ class Drainer:
             if (reason := self._blocked(entry)) is not None:
                 self.reasons[entry.name] = reason
                 continue
-            share = self.slots.share(_processes(entry), [self._taken(running) for running in self._running.values()])
+            share = self.slots.share(processes_of(entry), [self._taken(running) for running in self._running.values()])
             if isinstance(share, str):
                 # None that wants less goes before it: it would wait for ever.
                 for later in waiting[position:]:
@@ -241,20 +240,9 @@ class Drainer:
 
     def _blocked(self, entry: Entry) -> str | None:
         """Why a run may not start, whatever room there is."""
-        if entry.queued.held:
-            return "held"
         if (pause := self._pauses.get(entry.name)) is not None and time.monotonic() < pause.until:
             return f"waits {pause.length_s:.0f} s: {pause.reason}"
-        if private.read(self.queue.storage.path, entry.queued.private) is None:
-            return "its environment is not here: another user, or another machine, has queued it"
-        for name in entry.queued.after:
-            try:
-                state = self.queue.storage.open(name).state()
-            except HypertunerError as error:
-                return f"waits for {name}: {first_line(error)}"
-            if state not in _GOOD:
-                return f"waits for {name}, which {_does(state)}"
-        return None
+        return blocked(self.queue, entry)
 
     def _may_start(self) -> bool:
         """Whether anything that waits could start one day without somebody's doing."""
@@ -282,7 +270,7 @@ class Drainer:
         if name in self._entries or name in self._running:
             return False
         try:
-            return self.queue.storage.open(name).state() not in (*_GOOD, RunState.running)
+            return self.queue.storage.open(name).state() not in (*GOOD, RunState.running)
         except HypertunerError:
             return True
 
@@ -337,18 +325,6 @@ class Drainer:
         pause.until = time.monotonic() + pause.length_s
         self.tell(Event("void", entry, f"{reason}; once more in {pause.length_s:g} s"))
         pause.length_s = min(2 * pause.length_s, _LONGEST_PAUSE_S)
-
-
-def _processes(entry: Entry) -> int:
-    if entry.queued.processes is not None:
-        return entry.queued.processes
-    record = entry.run.record()
-    return record.processes if record is not None else 0
-
-
-def _does(state: RunState) -> str:
-    words = {RunState.running: "runs", RunState.queued: "waits", RunState.draft: "nobody has queued"}
-    return words.get(state, f"has {state}" if state in (RunState.failed, RunState.crashed) else f"is {state}")
 
 
 @contextlib.contextmanager

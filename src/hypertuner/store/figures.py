@@ -10,12 +10,12 @@ A torn last line, and lines that are no such object, are skipped.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from hypertuner.opening import open_regular
+from hypertuner.opening import open_regular, read_tail
 from hypertuner.store.gpus import GpuUse
 from hypertuner.store.layout import AttemptLayout
 
@@ -58,6 +58,91 @@ def read_figures(layout: AttemptLayout) -> Iterator[Figures]:
                     yield figures
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+_NEWEST_BYTES = 16 * 1024
+
+
+def newest_figures(layout: AttemptLayout) -> Figures | None:
+    """The last sample of an attempt; None where nothing was sampled."""
+    decoded = map(_decode, reversed(read_tail(layout.figures, _NEWEST_BYTES).splitlines()))
+    return next((figures for figures in decoded if figures is not None), None)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Mean and most of one figure, over the samples of an attempt."""
+
+    mean: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Usage | None:
+        """None of no values."""
+        return cls(sum(values) / len(values), max(values)) if values else None
+
+
+@dataclass(frozen=True)
+class GpuUsage:
+    """What an attempt took of one GPU."""
+
+    uuid: str
+    utilisation: Usage | None
+    memory_bytes: Usage
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an attempt took of the machine, over all its samples."""
+
+    samples: int
+    cpu: Usage | None
+    """Cores in use."""
+    memory_bytes: Usage
+    processes: int
+    """Most at one time."""
+    disk_read_bytes: int | None
+    """In total; None where the system does not tell."""
+    disk_write_bytes: int | None
+    host_cpu: Usage | None
+    """Share of all the machine's cores, 0 to 1, other programs included."""
+    host_memory_available_bytes: int
+    """Least at one time."""
+    gpus: tuple[GpuUsage, ...]
+
+
+def taken(layout: AttemptLayout) -> Taken | None:
+    """What an attempt took of the machine; None where nothing was sampled."""
+    found = list(read_figures(layout))
+    memory = Usage.of([one.memory_bytes for one in found])
+    if memory is None:
+        return None
+    by_gpu: dict[str, list[GpuUse]] = {}
+    for one in found:
+        for use in one.gpus:
+            by_gpu.setdefault(use.uuid, []).append(use)
+    return Taken(
+        samples=len(found),
+        cpu=Usage.of([one.cpu for one in found if one.cpu is not None]),
+        memory_bytes=memory,
+        processes=max(one.processes for one in found),
+        disk_read_bytes=_total([one.disk_read_bytes for one in found]),
+        disk_write_bytes=_total([one.disk_write_bytes for one in found]),
+        host_cpu=Usage.of([one.host_cpu for one in found if one.host_cpu is not None]),
+        host_memory_available_bytes=min(one.host_memory_available_bytes for one in found),
+        gpus=tuple(_gpu_usage(uuid, uses) for uuid, uses in by_gpu.items()),
+    )
+
+
+def _gpu_usage(uuid: str, uses: Sequence[GpuUse]) -> GpuUsage:
+    memory = Usage.of([use.memory_bytes for use in uses])
+    assert memory is not None
+    return GpuUsage(uuid, Usage.of([use.utilisation for use in uses if use.utilisation is not None]), memory)
+
+
+def _total(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _decode(line: bytes) -> Figures | None:

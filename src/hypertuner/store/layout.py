@@ -3,7 +3,8 @@
 storage/
   .gitignore                     `*`: weights do not slip into a commit
   .trash/<when>-<hex>/<run>/     deleted runs, until they are restored or cleaned away
-  .queue/                        drainer.json (who drains the queue), paused, changed, drainer.log
+  .queue/                        drainer.json (who drains the queue), paused, changed, drainer.log,
+                                 summary.txt (what came of the last draining); `clock` is only drafted
   <run>/
     config.json                  the hyperparameters, flat; complete once the first attempt has started
     run.json                     script, arguments, working folder, created, parent
@@ -130,6 +131,8 @@ class QueueLayout:
         self.paused = self.folder / "paused"
         self.changed = self.folder / "changed"
         self.log = self.folder / "drainer.log"
+        self.summary = self.folder / "summary.txt"
+        self.clock = self.folder / "clock"
 
 
 def trash_place() -> str:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import orjson
 import xxhash
 
-from hypertuner.opening import open_regular
+from hypertuner.opening import open_regular, read_tail
 
 MOST_LINE_BYTES = 4 * 1024 * 1024  # of one record: some 100,000 metrics
 _BUFFER_BYTES = 64 * 1024
@@ -60,6 +60,12 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
                     yield record
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def read_recent(path: Path, most_bytes: int) -> list[Record]:
+    """The last records of a metrics file, as far as they lie in its last `most_bytes`."""
+    decoded = map(_decode, read_tail(path, most_bytes).splitlines())
+    return [record for record in decoded if record is not None]
 
 
 def _opened(path: Path) -> BinaryIO:
