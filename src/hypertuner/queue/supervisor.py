@@ -201,7 +201,7 @@ class _Supervisor:
             raise HypertunerError(f"The working folder of run {self._run.name!r} is not there: {folder}.")
         command = start.command(self._run, found.script, arguments, self._processes)
         own = command[len(launch.interpreter(self._processes)) + 1 :]
-        return Start(command, found.script, own, self._processes == 0, environment, folder)
+        return Start(command, found.script, own, self._processes == 0, environment, folder, found.beside)
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
         if number == _GUARD_IS_GONE:
