@@ -12,6 +12,7 @@ import pytest
 from tests.queue.conftest import Place, is_running, until
 
 from hypertuner.errors import QueueError
+from hypertuner.queue import private
 from hypertuner.queue.drain import Drainer
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
@@ -232,6 +233,30 @@ def test_a_run_queued_by_another_machine_waits_and_says_why(place: Place):
     drainer.run()
     assert started(place) == []
     assert "its environment is not here" in drainer.reasons["elsewhere"]
+
+
+def test_a_drainer_that_ends_before_it_has_looked_or_in_the_middle_of_it_keeps_all_environments(
+    place: Place, monkeypatch
+):
+    for name in ("one", "two"):
+        place.add(NOTHING, name, "--number", name)
+    two_hours_ago = time.time() - 7200
+    for kept in private.folder_of(place.storage.path).iterdir():
+        os.utime(kept, (two_hours_ago, two_hours_ago))
+    drainer = place.drainer()
+    drainer.leave()  # Ctrl-C, as soon as it listens
+    drainer.run()
+    dies = place.drainer()
+    monkeypatch.setattr(dies, "_take_up", lambda entry: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        dies.run()
+    place.run("two").layout.queued.rename(place.folder / "damaged")
+    place.run("two").layout.queued.write_text("{")
+    place.drain()
+    (place.folder / "damaged").rename(place.run("two").layout.queued)
+    place.drain()
+    assert started(place) == ["one", "two"]
+    assert not list(private.folder_of(place.storage.path).iterdir())
 
 
 def test_a_damaged_place_in_the_queue_is_told_and_stops_nobody_else(place: Place):

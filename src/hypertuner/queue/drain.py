@@ -95,10 +95,10 @@ class Drainer:
                 while not self._leaves:
                     self.step()
                     if until_empty and not self._running and not self._may_start():
-                        return
+                        break
                     time.sleep(_EVERY_S)
+                self.queue.sweep()
             finally:
-                self.queue.sweep(self._entries.values())
                 self.executor.close()
 
     def step(self) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,9 +204,11 @@ class Queue:
         """Differs from what it was when somebody has changed the queue, or made or removed a run."""
         return tuple(_stamp(path) for path in (self.layout.changed, self.storage.path))
 
-    def sweep(self, entries: Iterable[Entry]) -> None:
-        """Remove the environments that none of these needs any more."""
-        private.sweep(self.storage.path, {entry.queued.private for entry in entries})
+    def sweep(self) -> None:
+        """Remove the environments that no run needs any more; none, where one of them cannot be read."""
+        entries = self.entries()
+        if self.storage.path.is_dir() and not self.unreadable:
+            private.sweep(self.storage.path, {entry.queued.private for entry in entries})
 
     def _touch(self) -> None:
         files.make_folder(self.layout.folder)
