@@ -167,7 +167,8 @@ class Drainer:
                 self._could_not_start(running, said)
         attempt = running.entry.run.newest_attempt()
         if attempt is None or attempt.number < running.number:
-            self._pause(running.entry, "its supervisor was gone before it had started anything")
+            if self.queue.entry(running.entry.run) is not None:  # else somebody took it out of the queue
+                self._pause(running.entry, "its supervisor was gone before it had started anything")
             return True
         state = attempt.state()
         if state in (RunState.running, RunState.unknown):
