@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ from tests.queue.conftest import Place, is_running, until
 
 from hypertuner.cli import queue as commands
 from hypertuner.errors import QueueError
-from hypertuner.queue import private, supervisor
+from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.drain import Drainer
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
@@ -75,8 +76,6 @@ def test_a_run_waits_until_the_one_that_it_comes_after_has_finished(place: Place
     place.add(NOTHING, "later", after=())
     place.add("open('made', 'w').close()", "before")
     entry = place.queue.entry(place.run("later"))
-    import dataclasses
-
     place.queue.write(entry.run, dataclasses.replace(entry.queued, after=("before",)))
     place.drain(slots=2)
     assert started(place) == ["before", "later"]
@@ -90,6 +89,43 @@ def test_what_comes_after_a_run_that_failed_waits_on_and_the_drainer_ends(place:
     assert started(place) == ["before"]
     assert place.run("later").state() == RunState.queued
     assert "before (failed)" in place.hypertuner("queue", "ls")
+
+
+def test_runs_that_wait_for_each_other_wait_on_and_the_drainer_ends(place: Place):
+    for name in ("itself", "one", "two", "behind"):
+        place.add(NOTHING, name)
+    for name, after in (("itself", "itself"), ("one", "two"), ("two", "one"), ("behind", "one")):
+        entry = place.queue.entry(place.run(name))
+        place.queue.write(entry.run, dataclasses.replace(entry.queued, after=(after,)))
+    assert place.drain() == []
+    assert "waits for two, which waits" in place.hypertuner("queue", "ls")
+
+
+def test_a_run_that_was_given_another_name_is_still_waited_for(place: Place):
+    place.add(NOTHING, "before")
+    place.add(NOTHING, "later", after=("before",))
+    place.hypertuner("mv", "before", "earlier")
+    place.drain()
+    assert started(place) == ["earlier", "later"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--name", "night", "lr=1,2"], "A run called 'night-2'"),
+        (["--name", "new", "--after", "new"], "No run called 'new'"),
+        (["lr=1,2"], "Nothing can be queued"),
+    ],
+)
+def test_what_cannot_be_queued_leaves_no_run_behind(place: Place, monkeypatch, words, why):
+    script = place.script("import hypertuner; hypertuner.Args(lr=1)")
+    make.make_run(script, {}, name="night-2", storage=place.storage)
+    if why == "Nothing can be queued":
+        (place.folder / "file").write_text("")
+        monkeypatch.setenv("HYPERTUNER_HOME", str(place.folder / "file"))
+    said = place.hypertuner("run", "train.py", *words, "--queue", code=1)
+    assert why in said
+    assert [run.name for run in place.storage.list()] == ["night-2"]
 
 
 def test_a_paused_queue_starts_nothing_and_goes_on_when_it_is_told(place: Place):
@@ -259,8 +295,6 @@ def test_ctrl_c_ends_the_drainer_and_lets_what_runs_go_on(place: Place):
 
 
 def test_a_run_queued_by_another_machine_waits_and_says_why(place: Place):
-    import dataclasses
-
     run = place.add(NOTHING, "elsewhere")
     place.queue.write(run, dataclasses.replace(run.queued(), private="0" * 32))
     drainer = place.drainer()
@@ -326,8 +360,6 @@ class _DiesBeforeItStarts(LocalExecutor):
             mine = records.Started.here(exit_by="supervisor", config={}, python="", platform="", user="")
             pid = os.fork()
             if pid == 0:
-                import dataclasses
-
                 from hypertuner.store.process import ProcessIdentity
 
                 me = ProcessIdentity.mine()

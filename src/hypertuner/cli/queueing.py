@@ -17,7 +17,7 @@ from hypertuner.cli.run import Plan, Wanted, plan
 from hypertuner.cli.terminal import count_text, plain, say, value_text
 from hypertuner.index.selection import select
 from hypertuner.index.times import duration_s
-from hypertuner.queue import launch, make
+from hypertuner.queue import launch, make, private
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue, Terms
 from hypertuner.store import Run, RunState, Storage
@@ -63,6 +63,14 @@ def queue_runs(
     study = f"{orders[0][0].script.stem}-{time.strftime('%Y%m%d-%H%M%S')}" if len(orders) > 1 else None
     queue = Queue(storage)
     environment = os.environ if system else {**os.environ, settings.SYSTEM_EVERY_S.variable: "0"}
+    names = [f"{wanted.name}-{number}" if len(orders) > 1 else f"{wanted.name}" for number in range(1, len(orders) + 1)]
+    # What is sure to go wrong goes wrong before a run is made.
+    for other in terms.after:
+        storage.open(other)
+    for one in plans:
+        private.keep(storage.path, environment, one.arguments)
+    for name in names if wanted.name else ():
+        storage.check_is_free(name)
     made = []
     for number, (one, config) in enumerate(orders, start=1):
         processes = one.processes
@@ -72,7 +80,7 @@ def queue_runs(
             one.script,
             config,
             one.arguments,
-            name=f"{wanted.name}-{number}" if wanted.name and len(orders) > 1 else wanted.name,
+            name=names[number - 1] if wanted.name else None,
             parent=begins if ahead is None else None,
             how=how,
             asked={*one.asked, *(["seed"] if seeds else [])},

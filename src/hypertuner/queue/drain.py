@@ -249,31 +249,30 @@ class Drainer:
         """Whether anything that waits could start one day without somebody's doing."""
         if self.queue.is_paused:
             return False
-        hopeless = {
-            entry.name
+        waiting = [
+            entry
             for entry in self._entries.values()
-            if entry.queued.held or private.read(self.queue.storage.path, entry.queued.private) is None
-        }
-        waiting = [entry for entry in self._entries.values() if entry.is_waiting]
-        while True:
-            more = {
-                entry.name for entry in waiting if any(self._is_over(name, hopeless) for name in entry.queued.after)
-            }
-            if more <= hopeless:
-                break
-            hopeless |= more
-        return any(entry.name not in hopeless for entry in waiting)
+            if entry.is_waiting
+            and not entry.queued.held
+            and private.read(self.queue.storage.path, entry.queued.private) is not None
+        ]
+        possible = set(self._running)
+        # What only waits for itself, in a circle, never gets in.
+        while more := {
+            entry.name
+            for entry in waiting
+            if entry.name not in possible
+            and all(name in possible or self._is_good(name) for name in entry.queued.after)
+        }:
+            possible |= more
+        return any(entry.name in possible for entry in waiting)
 
-    def _is_over(self, name: str, hopeless: set[str]) -> bool:
-        """Whether a run that another waits for will not finish by itself."""
-        if name in hopeless:
-            return True
-        if name in self._entries or name in self._running:
-            return False
+    def _is_good(self, name: str) -> bool:
+        """Whether a run that another waits for has finished, or will without us."""
         try:
-            return self.queue.storage.open(name).state() not in (*GOOD, RunState.running)
+            return self.queue.open(name).state() in (*GOOD, RunState.running)
         except HypertunerError:
-            return True
+            return False
 
     def _start(self, entry: Entry, slots: int, gpus: tuple[str, ...], more: int) -> None:
         number = entry.run.next_number()

@@ -22,7 +22,7 @@ def blocked(queue: Queue, entry: Entry) -> str | None:
         return "its environment is not here: another user, or another machine, has queued it"
     for name in entry.queued.after:
         try:
-            state = queue.storage.open(name).state()
+            state = queue.open(name).state()
         except HypertunerError as error:
             return f"waits for {name}: {first_line(error)}"
         if state not in GOOD:

@@ -19,7 +19,7 @@ from typing import Any
 from hypertuner import files
 from hypertuner.errors import CorruptFileError, QueueError, first_line
 from hypertuner.queue import private
-from hypertuner.store import Attempt, Run, RunState, Storage, layout, records
+from hypertuner.store import Attempt, Run, RunState, Storage, layout, lineage, records
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Queue:
         if run.state() == RunState.running:
             raise QueueError(f"Run {run.name!r} is running.\n  Stop it first: hypertuner stop {run.name}")
         for other in terms.after:
-            self.storage.open(other)
+            if self.open(other).name == run.name:
+                raise QueueError(f"Run {run.name!r} cannot wait for itself.\n  Leave out --after {other}.")
         kept = private.keep(self.storage.path, environment or os.environ, arguments)
         newest = run.newest_attempt()
         queued = records.Queued(
@@ -113,6 +114,13 @@ class Queue:
         )
         self.write(run, queued)
         return queued
+
+    def open(self, name: str) -> Run:
+        """A run that another waits for, also under the name that it has got since. Raises: RunNotFoundError."""
+        run = Run(self.storage.path / name)
+        if not run.exists() and (now := lineage.renamed_to(self.storage.path, name)) is not None:
+            name = now
+        return self.storage.open(name)
 
     def write(self, run: Run, queued: records.Queued) -> None:
         """Replace queued.json of a run."""

@@ -36,9 +36,9 @@ class Storage:
         Raises: ConfigError for a name that cannot be; RunExistsError for one that is taken, also when only
         the case of its letters differs.
         """
+        if name is not None:
+            self.check_is_free(name)
         taken = {run.casefold() for run in self.folder_names()}
-        if name is not None and names.check_name(name).casefold() in taken:
-            raise self._taken(name)
         self._make()
         # Filled under another name: whoever sees the run sees all of it, also when its maker is killed.
         draft = Run(files.draft_folder(self.path / (name or "run")))
@@ -63,6 +63,11 @@ class Storage:
             with contextlib.suppress(OSError):
                 files.remove_folder(draft.folder if draft.folder.exists() else run.folder)
             raise
+
+    def check_is_free(self, name: str) -> None:
+        """Raises: ConfigError for a name that cannot be; RunExistsError for one that is taken."""
+        if names.check_name(name).casefold() in {run.casefold() for run in self.folder_names()}:
+            raise self._taken(name)
 
     def _taken(self, name: str) -> RunExistsError:
         twin = next((other for other in self.folder_names() if other.casefold() == name.casefold()), name)
