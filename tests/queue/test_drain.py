@@ -297,7 +297,11 @@ def test_an_attempt_that_was_claimed_and_never_started_is_void_and_the_next_numb
 
 @pytest.mark.parametrize(
     ("runs", "kills"),
-    [(40, 8), pytest.param(10_000, 1_000, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])],
+    [
+        (40, 8),
+        pytest.param(2_000, 200, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+        pytest.param(10_000, 1_000, marks=[pytest.mark.slow, pytest.mark.timeout(14_400)]),
+    ],
 )
 def test_a_drainer_that_is_killed_again_and_again_loses_nothing_and_starts_nothing_twice(place: Place, runs, kills):
     """Each run appends its name to one file when it starts: exactly once for each."""
