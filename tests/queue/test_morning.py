@@ -50,7 +50,7 @@ def test_the_summary_tells_what_came_of_it_and_its_command_works_as_it_is_typed(
     assert first.startswith("2 finished; 2 failed: CUDA out of memory (")
     assert all(name in first for name in names)
     assert when.startswith("done ") and "; longest: " in when
-    assert best.startswith("best val_accuracy: 0.99 ") and "(batch_size=32 learning_rate=0.01), then " in best
+    assert best.startswith("best val_accuracy: 0.99 ") and "(learning_rate=0.01 batch_size=32), then " in best
     assert todo[0] == "run those again:"
     # Half the batch of those that had no room: what is shown is typed, and nothing else.
     place.hypertuner(*command(said, "hypertuner run --like"))
