@@ -87,13 +87,13 @@ def test_what_comes_after_a_run_that_failed_waits_on_and_the_drainer_ends(place:
     place.drain()
     assert started(place) == ["before"]
     assert place.run("later").state() == RunState.queued
-    assert "before (failed)" in place.hypertuner("queue", "ls")
+    assert "waits for before, which has failed" in place.hypertuner("queue", "ls")
 
 
 def test_a_paused_queue_starts_nothing_and_goes_on_when_it_is_told(place: Place):
     place.add(NOTHING, "waits")
     place.hypertuner("queue", "pause")
-    assert "still wait: the queue is paused" in place.hypertuner("queue", "--cpu")
+    assert "still waiting: the queue is paused" in place.hypertuner("queue", "--cpu")
     assert place.run("waits").state() == RunState.queued
     place.hypertuner("queue", "resume")
     place.hypertuner("queue", "--cpu")
@@ -218,7 +218,8 @@ def test_ctrl_c_ends_the_drainer_and_lets_what_runs_go_on(place: Place):
     until(lambda: is_running(place.run("busy")))
     drainer.send_signal(signal.SIGINT)
     drainer.wait(timeout=30)
-    assert "1 run go on: busy" in (place.folder / "said.txt").read_text()
+    said = (place.folder / "said.txt").read_text()
+    assert "1 run still going: busy\n" in said and "waiting" not in said
     assert place.run("busy").state() == RunState.running
     place.hypertuner("stop", "busy")
 

@@ -75,7 +75,7 @@ def queue_runs(
             name=f"{wanted.name}-{number}" if wanted.name and len(orders) > 1 else wanted.name,
             parent=begins if ahead is None else None,
             how=how,
-            asked={*one.asked, *(["seed"] if seeds else [])},
+            asked=dict.fromkeys([*one.asked, *(["seed"] if seeds else [])]),
             storage=storage,
             folder=one.folder,
             processes=processes,
