@@ -11,14 +11,16 @@ import time
 import pytest
 from tests.queue.conftest import Place, is_running, until
 
+from hypertuner.cli import queue as commands
 from hypertuner.errors import QueueError
+from hypertuner.queue import private, supervisor
 from hypertuner.queue.drain import Drainer
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
 from hypertuner.queue.supervisor import Task, ask_to_stop
 from hypertuner.queue.turn import Turn, drained_by
 from hypertuner.queue.waiting import Queue
-from hypertuner.store import RunState, records
+from hypertuner.store import Run, RunState, capture, records
 
 NOTHING = "pass"
 SLEEPS = "import time, hypertuner; hypertuner.Logger().log({'a': 1}); time.sleep(600)"
@@ -116,6 +118,39 @@ def test_a_run_that_is_taken_out_of_the_queue_is_a_draft(place: Place):
     place.hypertuner("queue", "rm", "unwanted")
     assert place.run("unwanted").state() == RunState.draft
     assert place.drain() == []
+
+
+@pytest.mark.parametrize("moment", ["before it is claimed", "when it is claimed"])
+def test_a_run_taken_out_of_the_queue_while_its_supervisor_begins_is_not_started(place: Place, monkeypatch, moment):
+    run = place.add("open('started', 'w').close()", "unwanted")
+    where = "gather" if moment == "before it is claimed" else "claim"
+    owner = capture if where == "gather" else Run
+    plainly, entry = getattr(owner, where), place.queue.entry(run)
+
+    def withdrawn(*arguments: object) -> object:
+        done = plainly(*arguments)
+        place.queue.withdraw(entry)
+        return done
+
+    monkeypatch.setattr(owner, where, withdrawn)
+    if (pid := os.fork()) == 0:
+        os._exit(supervisor.main(Task(run.folder, 1).to_json()))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == supervisor.TAKEN
+    assert run.state() == RunState.draft
+    assert not (place.folder / "started").exists()
+
+
+def test_stop_stops_a_run_that_was_started_in_the_moment_in_which_it_was_to_leave_the_queue(place: Place, monkeypatch):
+    run = place.add(SLEEPS, "quick")
+    entry = place.queue.entry(run)
+    drainer = place.drainer()
+    until(lambda: drainer.step() or run.layout.attempt(1).metrics.exists())
+    drainer.executor.close()
+    assert entry is not None and entry.is_waiting, "as it was"
+    assert not place.queue.withdraw(entry)
+    monkeypatch.setattr(Queue, "entry", lambda queue, run: entry)
+    assert commands.stop(place.storage, ["quick"], wait=True) == 0
+    assert run.state() == RunState.stopped
 
 
 def test_what_several_values_make_is_said_first_and_belongs_together(place: Place):
@@ -233,6 +268,30 @@ def test_a_run_queued_by_another_machine_waits_and_says_why(place: Place):
     drainer.run()
     assert started(place) == []
     assert "its environment is not here" in drainer.reasons["elsewhere"]
+
+
+def test_a_drainer_that_ends_before_it_has_looked_or_in_the_middle_of_it_keeps_all_environments(
+    place: Place, monkeypatch
+):
+    for name in ("one", "two"):
+        place.add(NOTHING, name, "--number", name)
+    two_hours_ago = time.time() - 7200
+    for kept in private.folder_of(place.storage.path).iterdir():
+        os.utime(kept, (two_hours_ago, two_hours_ago))
+    drainer = place.drainer()
+    drainer.leave()  # Ctrl-C, as soon as it listens
+    drainer.run()
+    dies = place.drainer()
+    monkeypatch.setattr(dies, "_take_up", lambda entry: (_ for _ in ()).throw(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        dies.run()
+    place.run("two").layout.queued.rename(place.folder / "damaged")
+    place.run("two").layout.queued.write_text("{")
+    place.drain()
+    (place.folder / "damaged").rename(place.run("two").layout.queued)
+    place.drain()
+    assert started(place) == ["one", "two"]
+    assert not list(private.folder_of(place.storage.path).iterdir())
 
 
 def test_a_damaged_place_in_the_queue_is_told_and_stops_nobody_else(place: Place):

@@ -102,6 +102,18 @@ def test_a_script_that_reads_a_file_beside_itself_finds_it(place: Place):
     assert place.output("beside") == "beside\n"
 
 
+@pytest.mark.parametrize("name", ["json", "types", "select", "signal", "contextlib", "psutil"])
+def test_a_module_beside_the_script_with_a_name_of_pythons_own_is_the_scripts_alone(place: Place, name):
+    (place.folder / f"{name}.py").write_text("raise ImportError('not for the supervisor')\n")
+    place.add(
+        "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', 'import json, select'], cwd='/'))",
+        "beside",
+    )
+    drainer = place.drainer()
+    until(lambda: drainer.step() or not place.queue.entries() or place.events[-1].kind == "void")
+    assert place.exit("beside").reason == "the script ended"
+
+
 def test_a_module_that_only_a_string_names_is_found(place: Place):
     package = place.folder / "models"
     package.mkdir()

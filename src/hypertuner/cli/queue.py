@@ -96,8 +96,8 @@ def withdraw(storage: Storage, words: Sequence[str]) -> None:
         if entry is None:
             say(f"{run.name} is not in the queue")
             continue
-        queue.withdraw(entry)
-        say(f"{run.name} is out of the queue" if entry.is_waiting else f"{run.name} runs, and is not tried again")
+        is_out = queue.withdraw(entry)
+        say(f"{run.name} is out of the queue" if is_out else f"{run.name} runs, and is not tried again")
 
 
 def pause(storage: Storage, words: Sequence[str], *, held: bool) -> None:
@@ -144,8 +144,7 @@ def stop(storage: Storage, words: Sequence[str], *, wait: bool) -> int:
     failed = 0
     for run in select(words, storage):
         entry = queue.entry(run)
-        if entry is not None and entry.is_waiting:
-            queue.withdraw(entry)
+        if entry is not None and entry.is_waiting and queue.withdraw(entry):
             say(f"{run.name} is out of the queue")
             continue
         if problem := _stop(run):

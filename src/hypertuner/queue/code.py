@@ -17,6 +17,9 @@ class Code:
     script: Path
     note: str = ""
     """What is worth telling of it."""
+    beside: Path | None = None
+    """Where modules are looked for last: one that was not kept with the source, for only a string names it, is found
+    where the script lies."""
 
 
 def code_of(run: Run, queued: records.Queued) -> Code:
@@ -37,13 +40,14 @@ def code_of(run: Run, queued: records.Queued) -> Code:
             raise ConfigError(f"The script of run {run.name!r} is not there: {live}.\n  Put it back.", path=live)
         return Code(live)
     changed = changed_sources(run, live.absolute())
+    beside = live.resolve().parent
     if not changed and live.is_file():
         # Nothing tells the two apart but where they lie.
         if _looks_beside_itself(run.layout.source):
             return Code(live)
-        return Code(kept)
+        return Code(kept, beside=beside)
     note = f"the code has changed since it was queued ({', '.join(changed[:4])}): started as it was, from {kept.parent}"
-    return Code(kept, note)
+    return Code(kept, note, beside)
 
 
 def _looks_beside_itself(source: Path) -> bool:

@@ -95,10 +95,10 @@ class Drainer:
                 while not self._leaves:
                     self.step()
                     if until_empty and not self._running and not self._may_start():
-                        return
+                        break
                     time.sleep(_EVERY_S)
+                self.queue.sweep()
             finally:
-                self.queue.sweep(self._entries.values())
                 self.executor.close()
 
     def step(self) -> None:
@@ -167,7 +167,8 @@ class Drainer:
                 self._could_not_start(running, said)
         attempt = running.entry.run.newest_attempt()
         if attempt is None or attempt.number < running.number:
-            self._pause(running.entry, "its supervisor was gone before it had started anything")
+            if self.queue.entry(running.entry.run) is not None:  # else somebody took it out of the queue
+                self._pause(running.entry, "its supervisor was gone before it had started anything")
             return True
         state = attempt.state()
         if state in (RunState.running, RunState.unknown):

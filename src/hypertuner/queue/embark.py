@@ -32,13 +32,22 @@ from typing import Any, NoReturn
 
 from hypertuner.queue import origin
 from hypertuner.queue.origin import Origin, early, open_descriptors, settable_signals, take_modules
+from hypertuner.queue.spawn import with_folder
 
 _forgotten: list[ModuleType] = []
 """hypertuner as it was before the script's: kept, for its functions are on the stack and its files must stay open."""
 
 
-def become_script(script: Path, arguments: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> NoReturn:
-    """Be `python script arguments…` in `folder` with `environment`, from here on; for a freshly forked child.
+def become_script(
+    script: Path,
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    beside: Path | None = None,
+) -> NoReturn:
+    """Be `python script arguments…` in `folder` with `environment`, from here on; for a freshly forked child. Modules
+    that are nowhere else are looked for `beside`.
 
     Descriptors 0, 1 and 2 are the script's streams already; all others are closed. Nothing of the callers on the stack
     is ever run again, nor taken down. In a process that comes from no zygote, or where a module of the script's folder
@@ -50,8 +59,10 @@ def become_script(script: Path, arguments: Sequence[str], *, folder: Path, envir
         os.chdir(folder)
         bare = origin.noted()
         if bare is None or _is_out_of_reach(bare, script, environment):
-            _replace(script, arguments, environment)
+            _replace(script, arguments, with_folder(environment, beside))
         _settle(bare, script, arguments, environment)
+        if beside is not None:
+            sys.path.append(str(beside))
         _run(script)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -95,11 +95,6 @@ class LocalExecutor:
         for name in _OF_ONE_RUN:
             environment.pop(name, None)
         environment.setdefault("PYTHONUNBUFFERED", "1")  # what a killed script has printed is to be read
-        record = entry.run.record()
-        if record is not None and record.script is not None:
-            # A module that was not kept with the source, for only a string names it, is found where it lies.
-            beside = str((Path(record.folder) / record.script).parent)
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), beside)))
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         return environment

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ class Start:
     """Whether the command is `python SCRIPT ARGUMENTS`."""
     environment: Mapping[str, str]
     folder: Path
+    beside: Path | None = None
+    """A folder in which its modules are looked for last."""
 
 
 Spawn = Callable[[Start, int], int]
@@ -35,7 +39,7 @@ def as_process(start: Start, output: int) -> int:
     parent = os.getpid()
     process = subprocess.Popen(
         start.command,
-        env=dict(start.environment),
+        env=with_folder(start.environment, start.beside),
         cwd=start.folder,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -45,6 +49,26 @@ def as_process(start: Start, output: int) -> int:
     )
     process.returncode = 0  # whoever reaps all children reaps this one: Popen is not to wait for it
     return process.pid
+
+
+def with_folder(environment: Mapping[str, str], beside: Path | None) -> dict[str, str]:
+    """An environment in which modules that are nowhere else are looked for `beside`.
+
+    What stands in PYTHONPATH comes before Python's own modules, also while Python begins, and in all that the script
+    starts: a folder with a `types.py` or a `json.py` is not put there.
+    """
+    if beside is None or _hides_modules(beside):
+        return dict(environment)
+    paths = filter(None, (environment.get("PYTHONPATH"), str(beside)))
+    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _hides_modules(folder: Path) -> bool:
+    """Whether a folder has modules with names of Python's own."""
+    names = sys.stdlib_module_names
+    with contextlib.suppress(OSError):
+        return any((folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists() for name in names)
+    return True
 
 
 def as_fork(start: Start, output: int) -> int:
@@ -65,6 +89,12 @@ def as_fork(start: Start, output: int) -> int:
         for descriptor, stream in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
             os.dup2(descriptor, stream)
         syscalls.be_told_of_death(parent, signal.SIGKILL)
-        embark.become_script(start.script, start.arguments, folder=start.folder, environment=start.environment)
+        embark.become_script(
+            start.script,
+            start.arguments,
+            folder=start.folder,
+            environment=start.environment,
+            beside=start.beside,
+        )
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid

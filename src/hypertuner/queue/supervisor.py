@@ -73,16 +73,18 @@ def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     syscalls.adopt_orphans()
     run = Run(task.run)
+    record = run.record()
+    about = capture.gather(Path(record.folder) if record is not None else run.folder)  # git takes its time
+    about = {**about, "argv": (), "assigned": task.gpus, "slots": task.slots}
     queued = run.queued()
     if queued is None or not run.is_waiting() or run.next_number() != task.number:
         return TAKEN
-    record = run.record()
-    about = capture.gather(Path(record.folder) if record is not None else run.folder)
-    about = {**about, "argv": (), "assigned": task.gpus, "slots": task.slots}
     try:
         attempt = run.claim(task.number, records.Started.here(exit_by="supervisor", config=run.config(), **about))
     except FileExistsError:
         return TAKEN
+    if not run.layout.queued.exists():
+        return TAKEN  # taken out of the queue in this moment: nothing is started, and the attempt is void
     guard = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -101,6 +103,8 @@ def main(argument: Mapping[str, Any], spawn: Spawn | None = None) -> int:
 def _guard(run: Run, attempt: Attempt, pid: int) -> int:
     """Wait for the supervisor; when it was killed, end what it had started and say so."""
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(pid, number))
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as long as it is not reaped, its pid is nobody else's
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 0 or not attempt.layout.output.exists():
@@ -201,7 +205,7 @@ class _Supervisor:
             raise HypertunerError(f"The working folder of run {self._run.name!r} is not there: {folder}.")
         command = start.command(self._run, found.script, arguments, self._processes)
         own = command[len(launch.interpreter(self._processes)) + 1 :]
-        return Start(command, found.script, own, self._processes == 0, environment, folder)
+        return Start(command, found.script, own, self._processes == 0, environment, folder, found.beside)
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
         if number == _GUARD_IS_GONE:

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,14 +170,18 @@ class Queue:
                 place = (others[at - 1].queued.place + others[at].queued.place) / 2
         self.write(entry.run, dataclasses.replace(entry.queued, place=place, priority=priority))
 
-    def withdraw(self, entry: Entry) -> None:
-        """Take a run out of the queue: it is a draft again, or what its last attempt was. One that runs goes on, and is
-        not tried again."""
+    def withdraw(self, entry: Entry) -> bool:
+        """Take a run out of the queue: it is a draft again, or what its last attempt was; True. One that runs, or has
+        been started in this moment, goes on, and is not tried again; False.
+        """
         if entry.is_waiting:
-            files.remove(entry.run.layout.queued)
+            with contextlib.suppress(FileNotFoundError):
+                files.remove(entry.run.layout.queued)
         else:
             self.write(entry.run, dataclasses.replace(entry.queued, retries=0))
         self._touch()
+        # A supervisor claims its attempt first and looks for queued.json then: one of us sees the other.
+        return dataclasses.replace(entry, attempt=entry.run.newest_attempt()).is_waiting
 
     def hold(self, entry: Entry, *, held: bool) -> None:
         """Let a run that waits stay where it is, until it is let go on."""
@@ -204,9 +208,11 @@ class Queue:
         """Differs from what it was when somebody has changed the queue, or made or removed a run."""
         return tuple(_stamp(path) for path in (self.layout.changed, self.storage.path))
 
-    def sweep(self, entries: Iterable[Entry]) -> None:
-        """Remove the environments that none of these needs any more."""
-        private.sweep(self.storage.path, {entry.queued.private for entry in entries})
+    def sweep(self) -> None:
+        """Remove the environments that no run needs any more; none, where one of them cannot be read."""
+        entries = self.entries()
+        if self.storage.path.is_dir() and not self.unreadable:
+            private.sweep(self.storage.path, {entry.queued.private for entry in entries})
 
     def _touch(self) -> None:
         files.make_folder(self.layout.folder)
