@@ -6,6 +6,7 @@
     make bench ARGS='--publish'                 and put the result into docs/benchmarks.md
 
 The result lies in benchmarks/results/<date>-<machine>/ (of a part: .deps/bench-last, unless --into says otherwise).
+A part that is put into a folder with results takes the place of the same part there; the others stay.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
+import orjson
 from rich.console import Console
 
 from benchmarks import (
@@ -36,7 +39,7 @@ from benchmarks import (
     save_load,
     start,
 )
-from benchmarks.measurement import REPOSITORY, Measurement
+from benchmarks.measurement import REPOSITORY
 from benchmarks.options import Options
 
 BENCHMARKS = {
@@ -53,7 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = given.only or list(BENCHMARKS)
     console = Console(width=None if sys.stdout.isatty() else 160)
     is_whole = chosen == list(BENCHMARKS) and size in ("normal", "full")
-    measurements: list[Measurement] = []
     # Beside the results, not in /tmp: that is memory on many machines, and a save to it says nothing.
     scratch = given.scratch or REPOSITORY / ".deps"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -67,22 +69,32 @@ def main(arguments: list[str] | None = None) -> None:
         if place.load > 0.5 * place.cores:
             console.print(f"This machine is busy (load {place.load}): times will be longer than they are.")
         target.mkdir(parents=True, exist_ok=True)
+        others = _others(target / publish.LINES, chosen) if given.into else b""
         with (target / publish.LINES).open("wb") as lines:
+            lines.write(others)
             for name in chosen:
                 begun = time.perf_counter()
                 place = dataclasses.replace(place, load=round(os.getloadavg()[0], 2))
                 console.print(f"measuring {report.TITLES[name]} …", highlight=False)
                 for one in BENCHMARKS[name].measure(options, Path(temporary) / name):
-                    measurements.append(one)
                     lines.write(measurement.line(one, place))
                     lines.flush()
                 shutil.rmtree(Path(temporary) / name, ignore_errors=True)
                 console.print(f"  {time.perf_counter() - begun:.0f} s; load {os.getloadavg()[0]:.1f}", highlight=False)
+    measurements, place = measurement.read(target / publish.LINES)
     plots.draw(measurements, target)
-    report.show(*measurement.read(target / publish.LINES), console)
+    report.show(measurements, place, console)
     console.print(f"Written to {os.path.relpath(target)}", highlight=False, soft_wrap=True)
     if given.publish:
         publish.publish(target)
+
+
+def _others(path: Path, chosen: Collection[str]) -> bytes:
+    """The lines of the benchmarks that are not measured now."""
+    if not path.exists():
+        return b""
+    lines = path.read_bytes().splitlines(keepends=True)
+    return b"".join(line for line in lines if orjson.loads(line)["benchmark"] not in chosen)
 
 
 def _given(arguments: list[str] | None) -> argparse.Namespace:

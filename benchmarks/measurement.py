@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,22 @@ def line(measurement: Measurement, place: Place) -> bytes:
 
 
 def read(path: Path) -> tuple[list[Measurement], Place]:
-    """The measurements of a file that `line` wrote, and where they were made, with the load before the first."""
-    measurements, places = [], []
+    """The measurements of a file that `line` wrote, and where they were made, with the load before the first; with the
+    commits, each with its benchmarks, where parts were measured at different ones."""
+    measurements: list[Measurement] = []
+    places = []
     for text in path.read_bytes().splitlines():
         values = orjson.loads(text)
         places.append(Place(**values.pop("place")))
         values["rounds"] = tuple(values["rounds"])
         measurements.append(Measurement(**values))
-    return measurements, places[0]
+    commits: dict[str, dict[str, None]] = {}
+    for one, place in zip(measurements, places, strict=True):
+        commits.setdefault(place.commit, {})[one.benchmark] = None
+    if len(commits) == 1:
+        return measurements, places[0]
+    told = "; ".join(f"{commit} ({', '.join(names)})" for commit, names in commits.items())
+    return measurements, replace(places[0], commit=told)
 
 
 def versions() -> dict[str, str]:

@@ -141,3 +141,21 @@ def test_a_tracker_reads_all_that_it_logged(one: object, tmp_path: Path) -> None
 def test_the_page_shows_a_committed_result() -> None:
     folders = [path.parent for path in (REPOSITORY / "benchmarks" / "results").glob(f"*/{publish.LINES}")]
     assert publish.shown() in [publish.part(folder) for folder in folders]
+
+
+def test_a_part_takes_the_place_of_the_same_part_and_the_others_stay(tmp_path):
+    import dataclasses
+
+    from benchmarks import __main__ as run
+    from benchmarks import measurement
+
+    place = measurement.here(tmp_path)
+    made = [measurement.median(name, "m", "s", "s", [1.0]) for name in ("log", "save")]
+    path = tmp_path / publish.LINES
+    path.write_bytes(b"".join(measurement.line(one, place) for one in made))
+    kept = run._others(path, ["save"])
+    assert kept == measurement.line(made[0], place)
+    path.write_bytes(kept + measurement.line(made[1], dataclasses.replace(place, commit="later")))
+    measurements, told = measurement.read(path)
+    assert measurements == made
+    assert told.commit == f"{place.commit} (log); later (save)"

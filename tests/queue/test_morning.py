@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import time
 
@@ -49,7 +50,7 @@ def test_the_summary_tells_what_came_of_it_and_its_command_works_as_it_is_typed(
     assert first.startswith("2 finished; 2 failed: CUDA out of memory (")
     assert all(name in first for name in names)
     assert when.startswith("done ") and "; longest: " in when
-    assert best.startswith("best val_accuracy: 0.99 ") and "(batch_size=32 learning_rate=0.01), then " in best
+    assert best.startswith("best val_accuracy: 0.99 ") and "(learning_rate=0.01 batch_size=32), then " in best
     assert todo[0] == "run those again:"
     # Half the batch of those that had no room: what is shown is typed, and nothing else.
     place.hypertuner(*command(said, "hypertuner run --like"))
@@ -155,24 +156,24 @@ def test_a_query_that_nothing_matches_queues_nothing_and_says_so(place: Place):
 
 def test_progress_is_shown_where_a_run_of_the_same_length_has_finished(place: Place, monkeypatch):
     place.script(TRAINS)
-    place.hypertuner("run", "train.py", "epochs=40", "--name", "before", "--queue")
+    place.hypertuner("run", "train.py", "epochs=400", "--name", "before", "--queue")
     place.hypertuner("queue", "--cpu")
     monkeypatch.setenv("PAUSE", "0.2")
-    place.hypertuner("run", "train.py", "epochs=40", "learning_rate=0.2,0.3", "--queue", "--name", "now")
+    place.hypertuner("run", "train.py", "epochs=400", "learning_rate=0.2,0.3", "--queue", "--name", "now")
     place.hypertuner("queue", "--cpu", "--detach")
     until(lambda: is_running(place.run("now-1")) and len(list(place.run("now-1").logged())) > 5)
     said = place.hypertuner("queue", "ls")
-    assert " of 39 " in said and "1 slot; empty in about " in said
+    assert " of 399 " in said and "1 slot; empty in about " in said
     shown = json.loads(place.hypertuner("queue", "ls", "--json"))
     runs, waits = shown["runs"]
-    assert (runs["progress"]["last_step"], runs["waits"]) == (39, False)
-    assert 0 < runs["progress"]["left_s"] < 10
+    assert (runs["progress"]["last_step"], runs["waits"]) == (399, False)
+    assert 0 < runs["progress"]["left_s"] < 400
     assert (waits["why"], waits["config"]["learning_rate"], waits["position"]) == ("all slots are taken", 0.3, 2)
     assert "private" not in waits
     told = place.hypertuner("show", "now-1")
-    assert " of 39, " in told and " s left" in told
+    assert " of 399, " in told and " left" in told
     assert "▶ running " in place.hypertuner("ls")
-    assert json.loads(place.hypertuner("show", "now-1", "--json"))["progress"]["last_step"] == 39
+    assert json.loads(place.hypertuner("show", "now-1", "--json"))["progress"]["last_step"] == 399
     assert "number 1 of 1 in the queue: all slots are taken" in place.hypertuner("show", "now-2")
     place.hypertuner("stop", "now-2", "now-1")
 
@@ -209,7 +210,7 @@ def test_a_run_on_another_host_is_unknown_with_when_it_wrote_last(place: Place):
     (row,) = json.loads(place.hypertuner("queue", "ls", "--json"))["runs"]
     assert 185 < row["wrote_s_ago"] < 240
     attempt.layout.metrics.write_bytes(b"")
-    assert "? unknown, wrote just now" in place.hypertuner("ls")
+    assert re.search(r"\? unknown, wrote (just now|[0-9]+ s ago)", place.hypertuner("ls"))
 
 
 def test_attempts_are_listed_with_how_each_ended_and_what_the_last_took(place: Place, monkeypatch):

@@ -77,7 +77,8 @@ def _asked_to_leave() -> Iterator[list[int]]:
         yield asked
     finally:
         for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+            # Who has asked once need not be heard again while this process ends.
+            signal.signal(number, signal.SIG_IGN if asked else handler)
 
 
 class _Screen:

@@ -81,6 +81,8 @@ def empty_in(
 
 def queue_text(queue: Queue, running: int, waiting: int, drains: Drains | None, ahead: Outlook) -> str:
     """What the queue does, on one line."""
+    if drains is None and not running and not waiting and not queue.is_paused:
+        return "queue: empty"
     parts = [f"{running:,} running" if running else "", f"{waiting:,} waiting" if waiting else ""]
     if drains is None:
         told = "nothing drains it: hypertuner queue" if waiting else "nothing drains it"

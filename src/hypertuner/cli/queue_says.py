@@ -92,7 +92,8 @@ class Says:
         lines = [*self._came(), *self._next()]
         if running := drainer.running:
             lines.append(f"{count_text(len(running), 'run')} still going: {_names([one.name for one in running])}")
-        if waiting := queue.waiting():
+        # Read anew: what a drainer has started itself, its own queue still takes for waiting.
+        if waiting := Queue(self._storage).waiting():
             why = "the queue is paused: " if queue.is_paused else ""
             command = command_line(self._storage, "queue", "resume" if queue.is_paused else "ls")
             lines.append(f"{count_text(len(waiting), 'run')} still waiting: {why}{command}")

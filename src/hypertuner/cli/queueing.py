@@ -83,7 +83,7 @@ def queue_runs(
             name=names[number - 1] if wanted.name else None,
             parent=begins if ahead is None else None,
             how=how,
-            asked={*one.asked, *(["seed"] if seeds else [])},
+            asked=dict.fromkeys([*one.asked, *(["seed"] if seeds else [])]),
             storage=storage,
             folder=one.folder,
             processes=processes,
