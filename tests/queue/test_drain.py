@@ -13,7 +13,7 @@ import pytest
 from tests.queue.conftest import Place, is_running, until
 
 from hypertuner.cli import queue as commands
-from hypertuner.errors import QueueError
+from hypertuner.errors import QueueError, StorageFullError
 from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.drain import Drainer
 from hypertuner.queue.executor import LocalExecutor
@@ -385,6 +385,23 @@ def test_an_attempt_that_was_claimed_and_never_started_is_void_and_the_next_numb
     assert [attempt.is_void() for attempt in run.attempts()] == [True, True, False]
     assert run.newest_attempt().number == 3
     assert place.output("void", 3) == "ran\n"
+
+
+def test_a_disk_that_is_full_when_a_run_is_seen_to_ends_no_drainer(place: Place, monkeypatch):
+    place.add("raise ValueError('no')", "again", retries=1, retry_on="any")
+    place.add(NOTHING, "next")
+    write, refusals = place.queue.write, iter(range(20))
+
+    def full(run: Run, queued: records.Queued) -> None:
+        if next(refusals, None) is not None:
+            raise StorageFullError("no room", path=run.folder)
+        write(run, queued)
+
+    monkeypatch.setattr(place.queue, "write", full)
+    place.drain()
+    assert len(place.run("again").attempts()) == 2
+    assert place.run("next").state() == RunState.finished
+    assert [event.text for event in place.events if event.kind == "trouble"] == ["no room"]
 
 
 @pytest.mark.parametrize(

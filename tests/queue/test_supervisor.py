@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import script_environment
 from tests.queue.conftest import Place, is_running, pids_of, until
 
-from hypertuner.queue import make
+from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.supervisor import ask_to_stop
 from hypertuner.store import RunState, records
 
@@ -102,6 +102,16 @@ def test_a_script_that_reads_a_file_beside_itself_finds_it(place: Place):
     assert place.output("beside") == "beside\n"
 
 
+@pytest.mark.parametrize(
+    "finds", ["os.path.dirname(sys.argv[0])", "sys.path[0]", "os.path.dirname(inspect.getfile(inspect.currentframe()))"]
+)
+def test_a_script_that_looks_beside_itself_in_another_way_finds_it(place: Place, finds):
+    (place.folder / "words.txt").write_text("beside\n")
+    place.add(f"import sys, os, inspect; print(open(os.path.join({finds}, 'words.txt')).read(), end='')", "beside")
+    place.drain()
+    assert place.output("beside") == "beside\n"
+
+
 @pytest.mark.parametrize("name", ["json", "types", "select", "signal", "contextlib", "psutil"])
 def test_a_module_beside_the_script_with_a_name_of_pythons_own_is_the_scripts_alone(place: Place, name):
     (place.folder / f"{name}.py").write_text("raise ImportError('not for the supervisor')\n")
@@ -141,6 +151,7 @@ def test_a_module_that_only_a_string_names_is_found(place: Place):
         ("import os; os._exit(7)", "failed", "exception", "exit code 7"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "failed", "killed", "killed by SIGKILL"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed", "exception", "failed by SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 40)", "failed", "exception", "failed by signal 40"),
         ("raise MemoryError('no room')", "failed", "cpu memory", "MemoryError"),
         (
             "class OutOfMemoryError(RuntimeError): pass\nraise OutOfMemoryError('CUDA out of memory. Tried 2 GiB')",
@@ -150,7 +161,19 @@ def test_a_module_that_only_a_string_names_is_found(place: Place):
         ),
         ("import os; os.close(1); os.close(2)", "finished", "", "the script ended"),
     ],
-    ids=["exception", "import", "syntax", "exit", "_exit", "kill", "segfault", "memory", "cuda", "closes-stdout"],
+    ids=[
+        "exception",
+        "import",
+        "syntax",
+        "exit",
+        "_exit",
+        "kill",
+        "segfault",
+        "realtime",
+        "memory",
+        "cuda",
+        "closes-stdout",
+    ],
 )
 @pytest.mark.parametrize("calls", [False, True], ids=["plain", "logs"])
 def test_each_end_has_its_state_its_cause_and_its_reason(place: Place, source, state, cause, reason, calls):
@@ -162,6 +185,24 @@ def test_each_end_has_its_state_its_cause_and_its_reason(place: Place, source, s
     ended = place.exit("run")
     assert (ended.state, ended.cause) == (state, cause)
     assert reason in ended.reason
+
+
+def test_an_argument_that_the_script_does_not_know_is_the_reason(place: Place):
+    place.add("import argparse; argparse.ArgumentParser().parse_args()", "run", "--lr=1")
+    place.drain()
+    assert place.exit("run").reason == "run.py: error: unrecognized arguments: --lr=1"
+
+
+def test_a_script_whose_arguments_are_gone_is_not_started_without_them(place: Place):
+    run = place.add("open('started', 'w').close()", "run", "--epochs", "100")
+    for kept in private.folder_of(place.storage.path).iterdir():
+        kept.unlink()
+    if (pid := os.fork()) == 0:
+        os._exit(supervisor.main(supervisor.Task(run.folder, 1).to_json()))
+    os.waitpid(pid, 0)
+    assert place.exit("run").cause == "not started"
+    assert "arguments of run 'run' are not in" in place.exit("run").reason
+    assert not (place.folder / "started").exists()
 
 
 def test_a_thread_that_died_is_told_of_a_run_that_ended_well(place: Place):

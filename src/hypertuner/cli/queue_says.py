@@ -59,6 +59,8 @@ class Says:
                 told = f"{name} started{self._config(event.entry.run)}{f', {event.text}' if event.text else ''}"
             case "again":
                 told = f"{name} is queued again: {plain(event.text)}"
+            case "trouble":
+                told = f"{name} cannot be seen to, and is tried again: {plain(event.text)}"
             case "void":
                 told = f"{name} has not started: {plain(event.text)}"
             case _:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.errors import ConfigError
 from hypertuner.store import Run, capture, records
+
+_MAY_NAME_A_PLACE = (ast.Name, ast.Subscript, ast.Import, ast.ImportFrom)
+_PLACE = re.compile(
+    r"__file__|(sys\.)?(argv|path)\[0\]|import (.*\W)?(hydra|inspect|pkgutil|importlib\.resources)\b.*"
+    r"|from (hydra|inspect|pkgutil|importlib\.resources)\b.*|from importlib import (.*\W)?resources\b.*"
+)
+"""How a script finds files beside itself."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,8 @@ class Code:
 def code_of(run: Run, queued: records.Queued) -> Code:
     """The code that `run` is started with.
 
-    It is the kept source. A script that looks for files beside itself (`__file__`) finds none there: it is started
-    where it lies, while it has not changed.
+    It is the kept source. A script that looks for files beside itself (`__file__`, `sys.argv[0]`, Hydra) finds none
+    there: it is started where it lies, while it has not changed.
 
     Raises: ConfigError when there is no script to start.
     """
@@ -56,11 +64,8 @@ def _looks_beside_itself(source: Path) -> bool:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id == "__file__":
-                return True
-            if isinstance(node, ast.Import | ast.ImportFrom) and "importlib.resources" in ast.unparse(node):
-                return True
+        if any(_PLACE.fullmatch(ast.unparse(node)) for node in ast.walk(tree) if isinstance(node, _MAY_NAME_A_PLACE)):
+            return True
     return False
 
 

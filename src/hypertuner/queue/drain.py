@@ -40,7 +40,7 @@ class Event:
     """Something that happened to a run of the queue."""
 
     kind: str
-    """'started', 'ended', 'again', 'void'."""
+    """'started', 'ended', 'again', 'void', 'trouble'."""
     entry: Entry
     text: str = ""
 
@@ -76,6 +76,7 @@ class Drainer:
         self._running: dict[str, _Running] = {}
         self._entries: dict[str, Entry] = {}
         self._pauses: dict[str, _Pause] = {}
+        self._troubles: dict[str, str] = {}
         self._seen: object = None
         self._looked_at = 0.0
         self._next_start = 0.0
@@ -104,10 +105,12 @@ class Drainer:
     def step(self) -> None:
         """Look around once: see to what has ended, and start what can be."""
         has_changed = False
-        for running in [running for running in self._running.values() if self._has_ended(running)]:
-            has_changed = True
-            del self._running[running.entry.name]
-            self._refresh(running.entry)
+        for running in list(self._running.values()):
+            with self._in_spite_of_the_disk(running.entry):
+                if self._has_ended(running):
+                    has_changed = True
+                    del self._running[running.entry.name]
+                    self._refresh(running.entry)
         changed = self.queue.changed()
         if changed != self._seen or time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._seen = changed
@@ -117,6 +120,16 @@ class Drainer:
         if (has_changed or now >= self._next_start) and not self.queue.is_paused and not self._leaves:
             self._next_start = now + _START_EVERY_S
             self._start_what_can()
+
+    @contextlib.contextmanager
+    def _in_spite_of_the_disk(self, entry: Entry) -> Iterator[None]:
+        """A disk without room, or one that is away for a moment, ends nobody's night: it is told, and tried again."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            if self._troubles.get(entry.name) != str(error):
+                self._troubles[entry.name] = str(error)
+                self.tell(Event("trouble", entry, first_line(error)))
 
     @property
     def running(self) -> list[Entry]:
@@ -128,7 +141,8 @@ class Drainer:
         self._looked_at = time.monotonic()
         self._entries = {}
         for entry in self.queue.entries():
-            self._take_up(entry)
+            with self._in_spite_of_the_disk(entry):
+                self._take_up(entry)
 
     def _refresh(self, entry: Entry) -> None:
         """Read one run again."""
@@ -230,7 +244,8 @@ class Drainer:
                 for later in waiting[position:]:
                     self.reasons.setdefault(later.name, share)
                 return
-            self._start(entry, share.slots, share.gpus, more=len(waiting) - position - 1)
+            with self._in_spite_of_the_disk(entry):
+                self._start(entry, share.slots, share.gpus, more=len(waiting) - position - 1)
 
     def _taken(self, running: _Running) -> Taken:
         """What a run uses, with its processes where they are to be told from strangers'."""

@@ -12,7 +12,9 @@ from hypertuner.store import Attempt, Run, records
 from hypertuner.store.gpus import list_gpus
 
 # The line that ends a traceback, and what a launcher or the system says instead of one.
-_ERROR_LINE = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$")
+_ERROR_LINE = re.compile(
+    r"[\w.-]+\.py: error: .|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$"
+)
 _GPU_MEMORY = ("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory")
 _CPU_MEMORY = ("out of memory on the CPU", "MemoryError", "DefaultCPUAllocator: can't allocate memory")
 _LONGEST = 300
@@ -41,16 +43,24 @@ class Seen:
     """UUIDs of the GPUs that it was given."""
 
 
+def signal_name(number: int) -> str:
+    """'SIGTERM'; 'signal 40' of one that has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
     """(state, reason) of an attempt, as far as the return code of its process tells."""
     record = run.record()
     state, reason = "finished", "the script ended"
     if code < 0:
-        number = signal.Signals(-code)
+        number = -code
         stopped = number in (signal.SIGINT, signal.SIGTERM)
         state = "stopped" if stopped else "failed"
-        reason = "stopped by Ctrl-C" if number == signal.SIGINT else f"{state} by {number.name}"
-        if number.name == "SIGKILL":
+        reason = "stopped by Ctrl-C" if number == signal.SIGINT else f"{state} by {signal_name(number)}"
+        if number == signal.SIGKILL:
             reason = "killed by SIGKILL (out of memory on the CPU, or by hand)"
     elif code > 0:
         state, reason = "failed", f"exit code {code}"
@@ -72,7 +82,7 @@ def conclude(
     ended = records.Exit(
         state="finished",
         code=code if code >= 0 else None,
-        signal=signal.Signals(-code).name if code < 0 else None,
+        signal=signal_name(-code) if code < 0 else None,
         reason="",
         ended_at=records.now(),
         traceback=said.traceback if said else None,

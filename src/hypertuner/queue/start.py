@@ -190,7 +190,7 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
     ended = records.Exit(
         state=state,
         code=code if code >= 0 else None,
-        signal=signal.Signals(-code).name if code < 0 else None,
+        signal=ending.signal_name(-code) if code < 0 else None,
         reason=reason,
         ended_at=records.now(),
         traceback=said.traceback if said and better else None,

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings, syscalls
-from hypertuner.errors import HypertunerError, StorageError, first_line
+from hypertuner.errors import HypertunerError, QueueError, StorageError, first_line
 from hypertuner.host import host_name
 from hypertuner.queue import code, ending, launch, private, start, tree
 from hypertuner.queue.figures import Sampler, oom_kills
@@ -111,7 +111,7 @@ def _guard(run: Run, attempt: Attempt, pid: int) -> int:
         return 0
     reason = f"its supervisor failed: {attempt.layout.output} says why"
     if code < 0:
-        reason = f"its supervisor was killed by {signal.Signals(-code).name}"
+        reason = f"its supervisor was killed by {ending.signal_name(-code)}"
     _conclude_loss(run, attempt, reason)
     return 1
 
@@ -194,7 +194,9 @@ class _Supervisor:
         found = code.code_of(self._run, self._queued)
         if found.note:
             self.say(found.note)
-        arguments = kept.arguments if kept is not None else ()
+        if kept is None:
+            where = private.folder_of(self._run.folder.parent)
+            raise QueueError(f"The arguments of run {self._run.name!r} are not in {where} any more.")
         environment = {
             **start.environment(self._run, self._queued.resume),
             supervised.VARIABLE: str(self._attempt.number),
@@ -203,7 +205,7 @@ class _Supervisor:
         folder = Path(record.folder) if record is not None else self._run.folder
         if not folder.is_dir():
             raise HypertunerError(f"The working folder of run {self._run.name!r} is not there: {folder}.")
-        command = start.command(self._run, found.script, arguments, self._processes)
+        command = start.command(self._run, found.script, kept.arguments, self._processes)
         own = command[len(launch.interpreter(self._processes)) + 1 :]
         return Start(command, found.script, own, self._processes == 0, environment, folder, found.beside)
 
