@@ -161,9 +161,12 @@ def is_off() -> bool:
     return mode == "off"
 
 
+HOME_VARIABLE = "HYPERTUNER_HOME"
+
+
 def config_folder() -> Path:
     """The user's own folder for hypertuner's key: HYPERTUNER_HOME, else the platform's usual place."""
-    if home := os.environ.get("HYPERTUNER_HOME"):
+    if home := os.environ.get(HOME_VARIABLE):
         return Path(home)
     if sys.platform == "win32":
         return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "hypertuner"

@@ -25,6 +25,10 @@ from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.process import ProcessIdentity
 
 _BY_A_QUEUE_S = 60.0
+# Not `-m`, which looks into the current folder first: a `json.py` of the user's is not for us.
+_COMMAND = (
+    "import sys; sys.path[:1] = sys.path[:1] if sys.path[0] else []; from hypertuner.cli import main; sys.exit(main())"
+)
 
 
 def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays: bool, zygote: bool = True) -> int:
@@ -57,7 +61,7 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
     files.make_folder(queue.layout.folder)
     with contextlib.closing(files.Appender(queue.layout.log)) as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hypertuner", "queue", *words, "--storage", str(storage.path)],
+            [sys.executable, "-c", _COMMAND, "queue", *words, "--storage", str(storage.path)],
             stdin=subprocess.DEVNULL,
             stdout=log.fileno(),
             stderr=log.fileno(),
@@ -66,19 +70,25 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
     until = time.monotonic() + 10
     while time.monotonic() < until and process.poll() is None and drained_by(queue) is None:
         time.sleep(0.05)
-    if process.poll() not in (None, 0) and drained_by(queue) is None:
-        raise QueueError(f"The drainer ended with {process.returncode}: {queue.layout.log} says why.")
+    code = process.poll()
+    if code is not None and drained_by(queue) is None:
+        if code:
+            raise QueueError(f"The drainer ended with {code}: {queue.layout.log} says why.")
+        say(f"Nothing waits in {storage.path} any more; what it did: {queue.layout.log}")
+        return
     say(f"Process {process.pid} drains {storage.path}; what it does: {queue.layout.log}")
     say("  hypertuner queue ls   what waits and runs; hypertuner queue stop   ends it, and lets what runs go on")
 
 
 def move(storage: Storage, name: str, *, before: str | None, last: bool) -> None:
     """Change the place of a run that waits. Raises: QueueError when it, or the other, does not wait."""
+    if before == name:
+        raise QueueError(f"{name} cannot be moved before itself.\n  Name another run: --before RUN")
     queue = Queue(storage)
     entry = _waiting(queue, name)
     queue.move(entry, before=_waiting(queue, before) if before else None, last=last)
     names = [one.name for one in queue.waiting()]
-    say(f"{name} is number {names.index(name) + 1} of {len(names)}")
+    say(f"{name} is number {names.index(name) + 1} of {len(names)}" if name in names else f"{name} has just started")
 
 
 def _waiting(queue: Queue, name: str) -> Entry:
@@ -131,6 +141,9 @@ def leave(storage: Storage) -> int:
     until = time.monotonic() + 10
     while drained_by(queue) is not None and time.monotonic() < until:
         time.sleep(0.05)
+    if drained_by(queue) is not None:
+        say(f"Process {drains.identity.pid} was asked to end, and still drains it.")
+        return 1
     running = [entry.name for entry in queue.entries() if not entry.is_waiting]
     goes_on = f"; {', '.join(running)} go on (hypertuner stop RUN)" if running else ""
     say(f"Process {drains.identity.pid} drains it no longer{goes_on}.")

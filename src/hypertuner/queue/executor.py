@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from hypertuner import settings
 from hypertuner.errors import QueueError
 from hypertuner.queue import private
 from hypertuner.queue.supervisor import TAKEN, Task, start_detached
@@ -94,6 +95,9 @@ class LocalExecutor:
         environment = dict(kept.environment if kept is not None else os.environ)
         for name in _OF_ONE_RUN:
             environment.pop(name, None)
+        if environment.get(settings.HOME_VARIABLE):
+            # Found from here, it is to be found by a supervisor that stands elsewhere.
+            environment[settings.HOME_VARIABLE] = str(settings.config_folder().absolute())
         environment.setdefault("PYTHONUNBUFFERED", "1")  # what a killed script has printed is to be read
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
