@@ -142,8 +142,8 @@ def test_a_drainer_that_ends_before_it_has_looked_or_in_the_middle_of_it_keeps_a
     drainer.leave()  # Ctrl-C, as soon as it listens
     drainer.run()
     dies = place.drainer()
-    monkeypatch.setattr(dies, "_take_up", lambda entry: (_ for _ in ()).throw(OSError("no space")))
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(dies, "_take_up", lambda entry: (_ for _ in ()).throw(KeyError("a bug")))
+    with pytest.raises(KeyError, match="a bug"):
         dies.run()
     place.run("two").layout.queued.rename(place.folder / "damaged")
     place.run("two").layout.queued.write_text("{")
@@ -169,3 +169,13 @@ def test_a_disk_that_is_full_when_a_run_is_seen_to_ends_no_drainer(place: Place,
     assert len(place.run("again").attempts()) == 2
     assert place.run("next").state() == RunState.finished
     assert [event.text for event in place.events if event.kind == "trouble"] == ["no room"]
+
+
+def test_an_interpreter_that_no_system_could_start_stops_nobody_else(place: Place):
+    place.add(NOTHING, "odd")
+    place.add(NOTHING, "next")
+    entry = place.queue.entry(place.run("odd"))
+    place.queue.write(entry.run, dataclasses.replace(entry.queued, python="python\0"))
+    place.drain()
+    assert "embedded null byte" in place.exit("odd").reason
+    assert place.run("next").state() == RunState.finished

@@ -300,8 +300,9 @@ class Drainer:
         running = _Running(entry, Taken(slots, gpus), number, None)
         try:
             running.handle = self.executor.submit(entry, number, slots, gpus, more)
-        except OSError as error:
-            self._could_not_start(running, f"{entry.queued.python}: {error.strerror}")
+        except (OSError, ValueError) as error:  # the latter: a name that no file can have
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            self._could_not_start(running, f"{entry.queued.python}: {why}")
             self._refresh(entry)
             return
         self._running[entry.name] = running
