@@ -179,3 +179,23 @@ def test_an_interpreter_that_no_system_could_start_stops_nobody_else(place: Plac
     place.drain()
     assert "embedded null byte" in place.exit("odd").reason
     assert place.run("next").state() == RunState.finished
+
+
+def test_a_user_without_a_name_as_in_a_container_may_stop_a_run(place: Place, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 123_456_789)
+    run = place.add(NOTHING, "run")
+    attempt = run.claim(1, records.Started.here(exit_by="supervisor", config={}, python="", platform="", user=""))
+    supervisor.ask_to_stop(attempt)
+    assert records.read(records.Stop, attempt.layout.stop).by == ""
+
+
+def test_runs_are_put_before_the_same_one_again_and_again(place: Place):
+    for name in ("one", "two", "three"):
+        place.add(NOTHING, name)
+    for _ in range(60):
+        for name, other in (("one", "two"), ("two", "one")):
+            waiting = {entry.name: entry for entry in place.queue.waiting()}
+            place.queue.move(waiting[name], before=waiting["three"])
+            assert [entry.name for entry in place.queue.waiting()] == [other, name, "three"]

@@ -11,7 +11,6 @@ started; it is void as soon as its supervisor is gone. An attempt is never start
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import select
@@ -296,7 +295,7 @@ class _Supervisor:
 
 def ask_to_stop(attempt: Attempt) -> None:
     """Ask the supervisor of an attempt to end it, wherever it runs: it looks for this twice a second."""
-    stop = records.Stop(asked_at=records.now(), by=getpass.getuser(), host=host_name())
+    stop = records.Stop(asked_at=records.now(), by=capture.user(), host=host_name())
     with contextlib.suppress(FileExistsError):
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
 

@@ -176,6 +176,11 @@ class Queue:
             priority, place = others[at].queued.priority, others[at].queued.place - 1
             if at and others[at - 1].queued.priority == priority:
                 place = (others[at - 1].queued.place + others[at].queued.place) / 2
+                if not others[at - 1].queued.place < place < others[at].queued.place:
+                    # No number lies between the two: those before make room.
+                    place = others[at].queued.place - 0.5
+                    for other in (one for one in others[:at] if one.queued.priority == priority):
+                        self.write(other.run, dataclasses.replace(other.queued, place=other.queued.place - 1))
         self.write(entry.run, dataclasses.replace(entry.queued, place=place, priority=priority))
 
     def withdraw(self, entry: Entry) -> bool:
