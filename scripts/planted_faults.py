@@ -432,9 +432,9 @@ FAULTS = (
     ),
     Fault(
         "queue: a run starts although the one that it comes after has failed",
-        "queue/drain.py",
-        "            if state not in _GOOD:\n",
-        "            if state == RunState.queued:\n",
+        "queue/reasons.py",
+        "        if state not in GOOD:\n",
+        "        if state == RunState.queued:\n",
         (f"{_DRAIN}::test_what_comes_after_a_run_that_failed_waits_on_and_the_drainer_ends",),
     ),
     Fault(

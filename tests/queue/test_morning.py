@@ -242,7 +242,7 @@ def test_attempts_are_listed_with_how_each_ended_and_what_the_last_took(place: P
         (2, "finished", ""),
     ]
     assert facts["attempt_list"][0]["cause"] in records.INFRASTRUCTURE
-    assert facts["system"]["samples"] >= 2 and facts["system"]["memory_bytes"]["most"] > 0
+    assert facts["system"]["samples"] >= 1 and facts["system"]["memory_bytes"]["most"] > 0
 
 
 # --- when a queue will be empty
