@@ -168,13 +168,13 @@ class Sampler:
 
 
 def oom_kills() -> int | None:
-    """A count that grows when the kernel kills for want of memory, in this process's control group or on this machine: a
-    group that has no limit counts nothing of what the whole machine had too little of. None: not counted.
+    """A count that grows when the kernel kills for want of memory: in this process's control group where that has a
+    limit, else on this machine. None: not counted.
 
     A supervisor that reads it before and after tells such a kill from one by hand.
     """
-    counts = [count for count in (cgroup.oom_kills(), _oom_kills_of_host()) if count is not None]
-    return sum(counts) if counts else None
+    of_group = cgroup.oom_kills() if cgroup.room() is not None else None
+    return of_group if of_group is not None else _oom_kills_of_host()
 
 
 def _oom_kills_of_host() -> int | None:
