@@ -85,7 +85,7 @@ class Trash:
         found = []
         for place, when in self._places():
             found += [Trashed(Run(folder), when) for folder in place.iterdir() if names.is_name(folder.name)]
-        return sorted(found, key=lambda trashed: (-trashed.deleted_at, trashed.run.name))
+        return sorted(found, key=lambda trashed: (-trashed.deleted_at, -_filled_at(trashed.run), trashed.run.name))
 
     def restore(self, trashed: Trashed) -> Run:
         """Move a run back to where it was, or checkpoints back into theirs.
@@ -171,6 +171,14 @@ def freed_bytes(runs: Sequence[Run]) -> int:
                 names_gone[key] += 1
                 files_gone[key] = status
     return sum(status.st_size for key, status in files_gone.items() if names_gone[key] >= status.st_nlink)
+
+
+def _filled_at(run: Run) -> int:
+    """When a run was moved into its place in the trash: tells apart what was deleted in one second."""
+    try:
+        return run.folder.parent.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _names_in(folder: Path) -> list[str]:
