@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hypertuner import files
-from hypertuner.queue.figures import Sampler, oom_kills
+from hypertuner.queue import figures
+from hypertuner.queue.figures import Sampler, oom_kills, was_killed_for_memory
 from hypertuner.store import cgroup
 from hypertuner.store.figures import Figures, encode, read_figures
 from hypertuner.store.gpus import GpuUse
@@ -325,3 +327,12 @@ def _writable_group() -> Path:
     if control.exists() and "memory" not in control.read_text():
         pytest.skip("this control group hands no memory limit on")
     return folder
+
+
+def test_a_kill_for_memory_of_somebody_else_is_not_taken_for_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(cgroup, "_PROC", tmp_path)  # no group limits: the whole machine is counted
+    monkeypatch.setattr(figures, "_oom_kills_of_host", lambda: 5)
+    total = psutil.virtual_memory().total
+    assert not was_killed_for_memory(5, total)
+    assert was_killed_for_memory(4, total // 2)
+    assert not was_killed_for_memory(4, total // 100)

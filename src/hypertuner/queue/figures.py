@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PSS_SHARE = 0.005  # of a core
 _PSS_MOST_S = 0.5  # while the kernel counts, the process can map no memory
+_LARGE = 0.1  # of the machine's memory
 _SHORT = 0.05  # of the memory, or of its limit, left
 _SHORTEST_S = 0.05  # the counters of CPU time go in steps of 10 ms
 
@@ -175,6 +176,19 @@ def oom_kills() -> int | None:
     """
     of_group = cgroup.oom_kills() if cgroup.room() is not None else None
     return of_group if of_group is not None else _oom_kills_of_host()
+
+
+def was_killed_for_memory(kills_before: int | None, largest_bytes: int) -> bool:
+    """Whether a process that got SIGKILL got it from the kernel, for want of memory.
+
+    Where the whole machine is counted, a kill may have been somebody else's: it was ours if our largest process had a
+    good part of the memory, for the kernel takes the largest.
+    """
+    if oom_kills() == kills_before:
+        return False
+    import psutil
+
+    return cgroup.room() is not None or largest_bytes >= _LARGE * psutil.virtual_memory().total
 
 
 def _oom_kills_of_host() -> int | None:

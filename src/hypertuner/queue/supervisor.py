@@ -29,12 +29,12 @@ from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, QueueError, StorageError, first_line
 from hypertuner.host import host_name
 from hypertuner.queue import code, ending, launch, private, start, tree
-from hypertuner.queue.figures import Sampler, oom_kills
-from hypertuner.queue.spawn import Spawn, Start, as_fork, as_process
-from hypertuner.store import Attempt, Run, capture, records, supervised
+from hypertuner.queue.figures import Sampler, oom_kills, was_killed_for_memory
+from hypertuner.queue.spawn import Spawn, Start, as_fork, as_process, python_running
+from hypertuner.store import Attempt, Run, capture, orders, records, supervised
 from hypertuner.store.output import OutputReader, OutputWriter
 
-_GUARD_IS_GONE = signal.SIGUSR2
+_GUARD_IS_GONE = getattr(signal, "SIGUSR2", signal.SIGTERM)  # Windows has no such signal, and no supervisors
 _TICK_S = 0.5
 _LEFT_BEHIND_GRACE_S = 5.0
 """How long what the script has left behind may take to end, once the script itself has."""
@@ -142,13 +142,13 @@ def main_in_zygote(argument: Mapping[str, Any]) -> int:
 class _Supervisor:
     """The process that starts a script and watches it."""
 
-    def __init__(self, run: Run, attempt: Attempt, queued: records.Queued, task: Task, spawn: Spawn) -> None:
+    def __init__(self, run: Run, attempt: Attempt, queued: orders.Queued, task: Task, spawn: Spawn) -> None:
         self._run = run
         self._attempt = attempt
         self._queued = queued
         self._task = task
         self._spawn = spawn
-        self._processes = launch.processes_of(run) if queued.processes is None else queued.processes
+        self._processes = launch.processes_for(run, queued)
         self._asked: ending.Asked | None = None
         self._kill_at: float | None = None
         self._code: int | None = None
@@ -258,8 +258,9 @@ class _Supervisor:
         os.close(read)
 
     def _seen_of(self, sampler: Sampler) -> None:
-        self._killed_for_memory = sampler.is_short_of_memory() or self._oom_kills != oom_kills()
-        self._peak_memory_bytes = sampler.peak_memory_bytes
+        largest = _largest_process_bytes()
+        self._killed_for_memory = sampler.is_short_of_memory() or was_killed_for_memory(self._oom_kills, largest)
+        self._peak_memory_bytes = max(sampler.peak_memory_bytes, largest)
 
     def _look_for_reasons(self, ran_s: float) -> None:
         """See whether somebody has asked it to stop, or its time is up."""
@@ -269,7 +270,7 @@ class _Supervisor:
         if limit is not None and ran_s >= limit:
             self._asked = ending.Asked("time limit", f"time limit of {limit:g} s")
         elif self._attempt.layout.stop.exists():
-            stop = records.read(records.Stop, self._attempt.layout.stop)
+            stop = records.read(orders.Stop, self._attempt.layout.stop)
             by = f" by {stop.by}" if stop is not None and stop.by else ""
             self._asked = ending.Asked("stopped", f"stopped{by}")
 
@@ -281,7 +282,7 @@ class _Supervisor:
             asked=self._asked,
             output=OutputReader(self._attempt.layout).tail(5)[0].decode(errors="replace").splitlines(),
             killed_for_memory=self._killed_for_memory,
-            peak_memory_bytes=max(self._peak_memory_bytes, _largest_process_bytes()),
+            peak_memory_bytes=self._peak_memory_bytes,
             gpus=self._task.gpus,
         )
         if newest.number != self._attempt.number and said is None:
@@ -295,7 +296,7 @@ class _Supervisor:
 
 def ask_to_stop(attempt: Attempt) -> None:
     """Ask the supervisor of an attempt to end it, wherever it runs: it looks for this twice a second."""
-    stop = records.Stop(asked_at=records.now(), by=capture.user(), host=host_name())
+    stop = orders.Stop(asked_at=records.now(), by=capture.user(), host=host_name())
     with contextlib.suppress(FileExistsError):
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
 
@@ -344,13 +345,9 @@ def start_detached(task: Task, python: str, environment: Mapping[str, str]) -> s
 
     Raises: OSError when the interpreter cannot be started.
     """
-    # `-c`, without the current folder in the path: a `json.py` of the user's is not for us.
-    program = (
-        "import sys; sys.path[:1] = sys.path[:1] if sys.path[0] else []; import json; "
-        "from hypertuner.queue import supervisor; sys.exit(supervisor.main(json.loads(sys.argv[1])))"
-    )
+    program = "import json; from hypertuner.queue import supervisor; sys.exit(supervisor.main(json.loads(sys.argv[1])))"
     return subprocess.Popen(
-        [python, "-c", program, json.dumps(task.to_json())],
+        [*python_running(program, python), json.dumps(task.to_json())],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
