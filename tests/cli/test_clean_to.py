@@ -22,7 +22,7 @@ from hypertuner.checkpoint.cleaning import Kind
 from hypertuner.checkpoint.format.archive import verify
 from hypertuner.checkpoint.reference import resolve
 from hypertuner.cli.space import size_bytes
-from hypertuner.store import Run, Storage, layout, records
+from hypertuner.store import Run, Storage, layout, orders, records
 from hypertuner.store.trash import Trash
 
 WEIGHTS = 64 * 64 * 4  # of the net below; Adam's state takes twice as much
@@ -198,7 +198,7 @@ def test_starred_pinned_and_running_runs_and_needed_parents_stay(storage, main, 
     child = Storage().create(
         "child", replace(records.RunRecord("t.py", (), "", records.now()), parent=parent_of("parent")), {}
     )
-    queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
+    queued = orders.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
     child.layout.queued.write_bytes(records.to_bytes(queued))
     ready = tmp_path / "ready"
     script = tmp_path / "runs.py"

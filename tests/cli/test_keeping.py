@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import environment
 
 import hypertuner
-from hypertuner.store import Run, Storage, layout, records
+from hypertuner.store import Run, Storage, layout, orders, records
 from hypertuner.store.process import ProcessIdentity
 
 
@@ -37,7 +37,7 @@ def child_of(storage: Path, name: str, parent: str, *, pid: int | None = None, q
     )
     run = Storage(storage).create(name, record, {})
     if queued:
-        queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
+        queued = orders.Queued(attempt=1, queued_at=records.now(), place=1.0, python="", private="")
         run.layout.queued.write_bytes(records.to_bytes(queued))
         return run
     me = ProcessIdentity.mine()

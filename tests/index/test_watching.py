@@ -9,7 +9,7 @@ import pytest
 from hypertuner.index import runs as runs_module
 from hypertuner.index.runs import runs
 from hypertuner.index.watching import Watch
-from hypertuner.store import Storage, metrics, records
+from hypertuner.store import Storage, metrics, orders, records
 
 ABOUT = {"python": "", "platform": "", "user": ""}
 
@@ -37,7 +37,7 @@ def test_what_runs_is_seen_to_log_and_to_end(storage):
 def test_what_waits_is_seen_to_start_and_new_runs_to_come(storage):
     place = Storage(storage)
     run = made(place, "otter")
-    run.layout.queued.write_bytes(records.to_bytes(records.Queued(1, records.now(), 1.0, "python", "none")))
+    run.layout.queued.write_bytes(records.to_bytes(orders.Queued(1, records.now(), 1.0, "python", "none")))
     watch = Watch(place)
     assert states(watch) == {"otter": "queued"}
     run.claim_attempt(records.Started.here(exit_by="script", config={}, **ABOUT))

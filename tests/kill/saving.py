@@ -5,6 +5,7 @@ A checkpoint of step n holds n in every value, so that a file tells by itself wh
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -357,6 +358,24 @@ def kill_at(number: int) -> Callable[[], None]:
         files.fault_plan = plan
 
     return arm
+
+
+@contextlib.contextmanager
+def failing_at(number, code):
+    """Let the `number`-th operation from here on fail; yields the operations seen, the failed one last."""
+    seen = []
+
+    def plan(operation):
+        if len(seen) < number:
+            seen.append(operation)
+            if len(seen) == number:
+                raise OSError(code, os.strerror(code), operation.path)
+
+    files.fault_plan = plan
+    try:
+        yield seen
+    finally:
+        disarm()
 
 
 def disarm() -> None:

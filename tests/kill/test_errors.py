@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -19,7 +18,7 @@ from tests.kill.saving import (
     Parts,
     ShortWrites,
     Told,
-    disarm,
+    failing_at,
     files_are_whole,
     forget,
     nothing_is_lost,
@@ -38,24 +37,6 @@ ERRORS = (OSError, hypertuner.StorageError)
 _REMOVING = ("retention of the last", "retention of the best", "two best", "thinned and removed")
 REMOVING = [kind for kind in KINDS if kind.name in _REMOVING]
 BACKGROUND = [kind for kind in KINDS if kind.options.get("background")]
-
-
-@contextlib.contextmanager
-def failing_at(number, code):
-    """Let the `number`-th operation from here on fail; yields the operations seen, the failed one last."""
-    seen = []
-
-    def plan(operation):
-        if len(seen) < number:
-            seen.append(operation)
-            if len(seen) == number:
-                raise OSError(code, os.strerror(code), operation.path)
-
-    files.fault_plan = plan
-    try:
-        yield seen
-    finally:
-        disarm()
 
 
 @dataclass

@@ -19,7 +19,7 @@ from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.supervisor import Task
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue
-from hypertuner.store import Run, RunState, capture, records
+from hypertuner.store import Run, RunState, capture, orders, records
 
 NOTHING = "pass"
 SLEEPS = "import time, hypertuner; hypertuner.Logger().log({'a': 1}); time.sleep(600)"
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_when_a_run_is_seen_to_ends_no_drainer(place: Place,
     place.add(NOTHING, "next")
     write, refusals = place.queue.write, iter(range(20))
 
-    def full(run: Run, queued: records.Queued) -> None:
+    def full(run: Run, queued: orders.Queued) -> None:
         if next(refusals, None) is not None:
             raise StorageFullError("no room", path=run.folder)
         write(run, queued)
@@ -188,7 +188,7 @@ def test_a_user_without_a_name_as_in_a_container_may_stop_a_run(place: Place, mo
     run = place.add(NOTHING, "run")
     attempt = run.claim(1, records.Started.here(exit_by="supervisor", config={}, python="", platform="", user=""))
     supervisor.ask_to_stop(attempt)
-    assert records.read(records.Stop, attempt.layout.stop).by == ""
+    assert records.read(orders.Stop, attempt.layout.stop).by == ""
 
 
 def test_runs_are_put_before_the_same_one_again_and_again(place: Place):

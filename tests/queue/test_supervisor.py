@@ -14,7 +14,7 @@ from tests.queue.conftest import Place, is_running, pids_of, until
 
 from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.supervisor import ask_to_stop
-from hypertuner.store import RunState, records
+from hypertuner.store import RunState, orders, records
 
 TRAINS = """
     import time, hypertuner
@@ -435,7 +435,7 @@ def test_stop_json_says_who_asked(place: Place):
     until(lambda: is_running(run))
     ask_to_stop(run.attempts()[0])
     drainer.wait(timeout=30)
-    stop = records.read(records.Stop, run.attempts()[0].layout.stop)
+    stop = records.read(orders.Stop, run.attempts()[0].layout.stop)
     assert stop.by and place.exit("asked").reason == f"stopped by {stop.by}"
 
 

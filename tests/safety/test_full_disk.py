@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 import torch
+from tests.kill.saving import failing_at
 from torch import nn
 
 import hypertuner
@@ -17,24 +18,6 @@ from hypertuner import files
 from hypertuner.checkpoint.format.archive import verify
 
 root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
-
-
-@contextlib.contextmanager
-def failing_at(number, code):
-    """Let the `number`-th operation from here on fail; yields the operations seen, the failed one last."""
-    seen = []
-
-    def plan(operation):
-        if len(seen) < number:
-            seen.append(operation)
-            if len(seen) == number:
-                raise OSError(code, os.strerror(code), operation.path)
-
-    files.fault_plan = plan
-    try:
-        yield seen
-    finally:
-        files.fault_plan = None
 
 
 def net_of(value):

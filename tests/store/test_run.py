@@ -13,7 +13,7 @@ import pytest
 from tests.store.racing import race
 
 from hypertuner.errors import CorruptFileError, RunNotFoundError
-from hypertuner.store import Run, RunState, Storage, metrics, records
+from hypertuner.store import Run, RunState, Storage, metrics, orders, records
 from hypertuner.store.process import ProcessIdentity, process_start
 
 RECORD = records.RunRecord("train.py", (), "/work", "2026-03-01T12:00:00.000Z")
@@ -52,7 +52,7 @@ def state_with(run: Run, owner: ProcessIdentity) -> RunState:
 
 def test_a_run_that_nothing_waits_for_is_a_draft_and_one_in_the_queue_is_queued(run):
     assert run.state() == RunState.draft
-    queued = records.Queued(attempt=1, queued_at=records.now(), place=1.0, python="python", private="")
+    queued = orders.Queued(attempt=1, queued_at=records.now(), place=1.0, python="python", private="")
     run.layout.queued.write_bytes(records.to_bytes(queued))
     assert run.state() == RunState.queued
 

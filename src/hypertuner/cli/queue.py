@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -18,17 +17,15 @@ from hypertuner.queue import tree
 from hypertuner.queue.drain import Drainer, leaving_on_signals
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
+from hypertuner.queue.spawn import python_running
 from hypertuner.queue.supervisor import ask_to_stop
-from hypertuner.queue.turn import drained_by
+from hypertuner.queue.turn import drained_by, is_drained
 from hypertuner.queue.waiting import Entry, Queue
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.process import ProcessIdentity
 
 _BY_A_QUEUE_S = 60.0
-# Not `-m`, which looks into the current folder first: a `json.py` of the user's is not for us.
-_COMMAND = (
-    "import sys; sys.path[:1] = sys.path[:1] if sys.path[0] else []; from hypertuner.cli import main; sys.exit(main())"
-)
+_COMMAND = "from hypertuner.cli import main; sys.exit(main())"
 
 
 def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays: bool, zygote: bool = True) -> int:
@@ -36,15 +33,16 @@ def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays
     queue = Queue(storage)
     said = Says(storage)
     drainer = Drainer(queue, LocalExecutor(storage, zygote=zygote), Slots(slots, per_gpu, use_gpus=not cpu), said)
-    waiting = queue.waiting()
-    if not waiting and not stays and not any(not entry.is_waiting for entry in queue.entries()):
+    entries = queue.entries()
+    if not entries and not stays:
         say(f"Nothing waits in {storage.path}.")
         say(last_summary(queue) or "  hypertuner run train.py learning_rate=0.1,0.01 --queue   makes two runs that do.")
         return 0
     room = f"{count_text(drainer.slots.count, 'slot')}"
     if drainer.slots.gpus:
         room += f" on {count_text(len(drainer.slots.gpus), 'GPU')}"
-    say(f"{count_text(len(waiting), 'run')} in the queue of {storage.path}, {room}")
+    waiting = sum(entry.is_waiting for entry in entries)
+    say(f"{count_text(waiting, 'run')} in the queue of {storage.path}, {room}")
     with leaving_on_signals(drainer):
         drainer.run(until_empty=not stays)
     said.summary(queue, drainer)
@@ -55,13 +53,11 @@ def drain_detached(storage: Storage, words: Sequence[str]) -> None:
     """Start a drainer that outlives this terminal. Raises: QueueError when one is there already."""
     queue = Queue(storage)
     if (drains := drained_by(queue)) is not None:
-        raise QueueError(
-            f"Process {drains.identity.pid} on {drains.identity.host} drains this storage since {drains.since}."
-        )
+        raise is_drained(queue, drains)
     files.make_folder(queue.layout.folder)
     with contextlib.closing(files.Appender(queue.layout.log)) as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, "queue", *words, "--storage", str(storage.path)],
+            [*python_running(_COMMAND), "queue", *words, "--storage", str(storage.path)],
             stdin=subprocess.DEVNULL,
             stdout=log.fileno(),
             stderr=log.fileno(),

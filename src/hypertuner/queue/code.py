@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.errors import ConfigError
-from hypertuner.store import Run, capture, records
+from hypertuner.store import Run, capture, orders
 
 _MAY_NAME_A_PLACE = (ast.Name, ast.Subscript, ast.Import, ast.ImportFrom)
 _PLACE = re.compile(
@@ -30,7 +30,7 @@ class Code:
     where the script lies."""
 
 
-def code_of(run: Run, queued: records.Queued) -> Code:
+def code_of(run: Run, queued: orders.Queued) -> Code:
     """The code that `run` is started with.
 
     It is the kept source. A script that looks for files beside itself (`__file__`, `sys.argv[0]`, Hydra) finds none

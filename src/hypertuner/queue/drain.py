@@ -16,9 +16,9 @@ from types import FrameType
 
 from hypertuner import files
 from hypertuner.errors import HypertunerError, StorageError, first_line
-from hypertuner.queue import ending, make, private, tree
+from hypertuner.queue import ending, launch, make, private, tree
 from hypertuner.queue.executor import Executor, Handle
-from hypertuner.queue.reasons import GOOD, blocked, processes_of
+from hypertuner.queue.reasons import GOOD, blocked
 from hypertuner.queue.slots import Slots, Taken
 from hypertuner.queue.turn import Turn
 from hypertuner.queue.waiting import Entry, Queue
@@ -238,7 +238,8 @@ class Drainer:
             if (reason := self._blocked(entry)) is not None:
                 self.reasons[entry.name] = reason
                 continue
-            share = self.slots.share(processes_of(entry), [self._taken(running) for running in self._running.values()])
+            processes = launch.processes_for(entry.run, entry.queued)
+            share = self.slots.share(processes, [self._taken(running) for running in self._running.values()])
             if isinstance(share, str):
                 # None that wants less goes before it: it would wait for ever.
                 for later in waiting[position:]:

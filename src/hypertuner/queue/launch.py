@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hypertuner.errors import ConfigError, MissingExtraError
-from hypertuner.store import Run, capture, records
+from hypertuner.store import Run, capture, orders, records
 
 
 def check_processes(processes: int, *, gpus: bool) -> None:
@@ -34,6 +34,11 @@ def processes_of(run: Run) -> int:
     """How many processes torchrun starts for a run; 0: it is started as `python SCRIPT`."""
     record = run.record()
     return record.processes if record is not None else 0
+
+
+def processes_for(run: Run, queued: orders.Queued) -> int:
+    """How many it starts for the attempt that the queue is to make of a run."""
+    return processes_of(run) if queued.processes is None else queued.processes
 
 
 def interpreter(processes: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hypertuner.errors import HypertunerError, first_line
-from hypertuner.queue import private
+from hypertuner.queue import launch, private
 from hypertuner.queue.turn import Drains
 from hypertuner.queue.waiting import Entry, Queue
 from hypertuner.store import RunState
@@ -30,18 +30,12 @@ def blocked(queue: Queue, entry: Entry) -> str | None:
     return None
 
 
-def processes_of(entry: Entry) -> int:
-    """How many processes torchrun is to start for a run; 0: none."""
-    if entry.queued.processes is not None:
-        return entry.queued.processes
-    record = entry.run.record()
-    return record.processes if record is not None else 0
-
-
 def slots_of(entry: Entry, count: int) -> int:
     """How many of `count` slots a run takes, or is to take."""
     started = entry.attempt.started if entry.attempt is not None and not entry.is_waiting else None
-    return (started.slots if started is not None else 0) or min(max(1, processes_of(entry)), count)
+    return (started.slots if started is not None else 0) or min(
+        max(1, launch.processes_for(entry.run, entry.queued)), count
+    )
 
 
 def why_waiting(queue: Queue, entries: Iterable[Entry], drains: Drains | None) -> dict[str, str]:

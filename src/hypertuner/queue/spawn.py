@@ -34,6 +34,12 @@ Spawn = Callable[[Start, int], int]
 """Starts a script whose output goes to a file descriptor; returns its pid, a child of this process."""
 
 
+def python_running(program: str, python: str = sys.executable) -> list[str]:
+    """The command of a Python that runs a program of ours, in which `sys` is imported. Unlike with `-m` the current
+    folder is not looked into: a `json.py` of the user's is not for us."""
+    return [python, "-c", f"import sys; sys.path[:1] = sys.path[:1] if sys.path[0] else []; {program}"]
+
+
 def as_process(start: Start, output: int) -> int:
     """Start a script as a process of its own; its pid."""
     parent = os.getpid()

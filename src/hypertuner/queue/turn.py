@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 from dataclasses import dataclass
 
@@ -24,6 +23,13 @@ class Turn:
         self._descriptor = -1
 
     def __enter__(self) -> Turn:
+        try:
+            import fcntl
+        except ImportError:
+            raise QueueError(
+                "A queue is drained on Linux and macOS; this system starts runs in the foreground only.\n"
+                "  hypertuner run SCRIPT key=value"
+            ) from None
         place = self._queue.layout
         files.make_folder(place.folder)
         # The folder itself is locked: it is there for every drainer, and the system lets go of it when a process ends.
@@ -43,12 +49,7 @@ class Turn:
 
     def _refuse(self, other: Drains | None) -> None:
         os.close(self._descriptor)
-        who = f"Process {other.identity.pid} on {other.identity.host}" if other is not None else "Another process"
-        since = f" since {other.since}" if other is not None else ""
-        raise QueueError(
-            f"{who} drains this storage{since}: {self._queue.storage.path}.\n"
-            "  What is queued is started by it. To take over: hypertuner queue stop, then again."
-        )
+        raise is_drained(self._queue, other)
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
@@ -63,6 +64,16 @@ class Drains:
     identity: ProcessIdentity
     since: str
     slots: int
+
+
+def is_drained(queue: Queue, other: Drains | None) -> QueueError:
+    """What whoever comes second is told; None: nobody knows who came first."""
+    who = f"Process {other.identity.pid} on {other.identity.host}" if other is not None else "Another process"
+    since = f" since {other.since}" if other is not None else ""
+    return QueueError(
+        f"{who} drains this storage{since}: {queue.storage.path}.\n"
+        "  What is queued is started by it. To take over: hypertuner queue stop, then again."
+    )
 
 
 def drained_by(queue: Queue) -> Drains | None:

@@ -19,7 +19,7 @@ from typing import Any
 from hypertuner import files
 from hypertuner.errors import CorruptFileError, QueueError, first_line
 from hypertuner.queue import private
-from hypertuner.store import Attempt, Run, RunState, Storage, layout, lineage, records
+from hypertuner.store import Attempt, Run, RunState, Storage, layout, lineage, orders, records
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
     """A run that the queue has to do with, at one moment."""
 
     run: Run
-    queued: records.Queued
+    queued: orders.Queued
     attempt: Attempt | None
     """The newest that was started; void ones do not count."""
 
@@ -80,7 +80,7 @@ class Queue:
         begins_how: str = "start from",
         processes: int | None = None,
         environment: Mapping[str, str] | None = None,
-    ) -> records.Queued:
+    ) -> orders.Queued:
         """Let a run wait for its next attempt, with this process's environment and interpreter.
 
         Args:
@@ -100,7 +100,7 @@ class Queue:
                 raise QueueError(f"Run {run.name!r} cannot wait for itself.\n  Leave out --after {other}.")
         kept = private.keep(self.storage.path, environment or os.environ, arguments)
         newest = run.newest_attempt()
-        queued = records.Queued(
+        queued = orders.Queued(
             attempt=newest.number + 1 if newest is not None else 1,
             queued_at=records.now(),
             place=time.time(),
@@ -122,7 +122,7 @@ class Queue:
             name = now
         return self.storage.open(name)
 
-    def write(self, run: Run, queued: records.Queued) -> None:
+    def write(self, run: Run, queued: orders.Queued) -> None:
         """Replace queued.json of a run."""
         files.replace(run.layout.queued, records.to_bytes(queued))
         self._touch()

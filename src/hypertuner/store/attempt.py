@@ -9,9 +9,13 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypertuner.store import layout, metrics, records
 from hypertuner.store.process import ProcessIdentity
+
+if TYPE_CHECKING:
+    from hypertuner.store import orders
 
 
 class RunState(str, enum.Enum):
@@ -59,9 +63,11 @@ class Attempt:
             return dataclasses.replace(started, config=script.config)
         return started
 
-    def script(self) -> records.Script | None:
+    def script(self) -> orders.Script | None:
         """script.json: which process took an attempt that a supervisor had claimed; None before, and without one."""
-        return records.read(records.Script, self.layout.script)
+        from hypertuner.store import orders
+
+        return records.read(orders.Script, self.layout.script)
 
     def exit(self) -> records.Exit | None:
         """exit.json; None while the attempt runs, or when it never said goodbye."""

@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypertuner import files
 from hypertuner.errors import ConfigError, CorruptFileError
 from hypertuner.store import layout, lineage, metrics, records, values
 from hypertuner.store.attempt import Attempt, CheckpointFile, RunState, names_in
+
+if TYPE_CHECKING:
+    from hypertuner.store import orders
 
 _LONGEST_PATH = 1000  # a ring of forks, which only a hand can make, ends here
 # As we write them: int() would give "01", or a 1 in another script, the place of "1".
@@ -101,9 +104,11 @@ class Run:
         """The attempt that was claimed last, or None; one that is void does not count."""
         return next((attempt for attempt in reversed(self.attempts()) if not attempt.is_void()), None)
 
-    def queued(self) -> records.Queued | None:
+    def queued(self) -> orders.Queued | None:
         """queued.json; None when the queue has nothing to do with it, or is done with it."""
-        return records.read(records.Queued, self.layout.queued)
+        from hypertuner.store import orders
+
+        return records.read(orders.Queued, self.layout.queued)
 
     def is_waiting(self) -> bool:
         """Whether the queue is to start it: queued.json asks for an attempt that nobody has started yet."""

@@ -37,9 +37,11 @@ def take(run: Run, claimed: int, config: Mapping[str, Any]) -> Attempt | None:
 
     Raises: StorageError when another process has it.
     """
+    from hypertuner.store import orders
+
     attempt = Attempt(run.layout.attempt(claimed).folder)
     mine = ProcessIdentity.mine()
-    script = records.Script(mine.pid, mine.started, records.now(), config, capture.without_secrets(sys.argv))
+    script = orders.Script(mine.pid, mine.started, records.now(), config, capture.without_secrets(sys.argv))
     try:
         files.put_new(attempt.layout.script, records.to_bytes(script))
     except FileExistsError:

@@ -65,7 +65,7 @@ class TorchAdapter:
         stage = self._staging.stage()
         try:
             return Capture(model, document, training_parts, first_settings, others, stage, copy=copy)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the memory goes back, and the error goes on
             stage.release()
             raise
 
