@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,9 @@ def call(function: str, folder: Path, *arguments: Any, timeout_s: float = 300) -
         timeout=timeout_s,
         check=False,
     )
-    if done.returncode != 0 or not result.exists():
+    # A peer's own threads may abort the interpreter while it shuts down (`dcp.async_save`: "terminate called without an
+    # active exception"): what was measured before is whole.
+    if done.returncode not in (0, -signal.SIGABRT) or not result.exists():
         raise ChildFailed(f"{function}{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}")
     return orjson.loads(result.read_bytes())
 
