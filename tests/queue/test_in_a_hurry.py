@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from tests.conftest import script_environment
 from tests.queue.conftest import Place, until
 
 from hypertuner.cli import queue as commands
+from hypertuner.cli.queue_says import Says
 from hypertuner.errors import StorageFullError
 from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.executor import LocalExecutor
@@ -20,6 +23,7 @@ from hypertuner.queue.supervisor import Task
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue
 from hypertuner.store import Run, RunState, capture, orders, records
+from hypertuner.store.trash import Trash
 
 NOTHING = "pass"
 SLEEPS = "import time, hypertuner; hypertuner.Logger().log({'a': 1}); time.sleep(600)"
@@ -152,6 +156,56 @@ def test_a_drainer_that_ends_before_it_has_looked_or_in_the_middle_of_it_keeps_a
     place.drain()
     assert started(place) == ["one", "two"]
     assert not list(private.folder_of(place.storage.path).iterdir())
+
+
+def test_a_run_that_comes_back_from_the_trash_still_has_its_environment(place: Place):
+    place.add("import os; print(os.environ['OF_THAT_EVENING'])", "deleted")
+    run = place.run("deleted")
+    kept = private.keep(place.storage.path, {**script_environment({}), "OF_THAT_EVENING": "candles"}, ())
+    place.queue.write(run, dataclasses.replace(run.queued(), private=kept))
+    Trash(place.storage.path).put(run)
+    two_hours_ago = time.time() - 7200
+    for path in private.folder_of(place.storage.path).iterdir():
+        os.utime(path, (two_hours_ago, two_hours_ago))
+    place.add(NOTHING, "other")
+    place.drain()
+    Trash(place.storage.path).restore(Trash(place.storage.path).list()[0])
+    place.drain()
+    assert place.output("deleted") == "candles\n"
+
+
+def test_a_drainer_whose_words_nobody_reads_any_more_drains_on(place: Place):
+    for number in range(4):
+        place.add("import time; time.sleep(0.3)", f"run-{number}")
+    read, write = os.pipe()
+    drainer = subprocess.Popen(
+        [sys.executable, "-m", "hypertuner", "queue", "--cpu", "--no-zygote"],
+        stdout=write,
+        stderr=write,
+        env=script_environment({}),
+        cwd=place.folder,
+    )
+    os.close(write)
+    assert os.read(read, 100)
+    os.close(read)  # `| head -1` has seen enough
+    drainer.wait(timeout=60)
+    assert {place.run(f"run-{number}").state() for number in range(4)} == {RunState.finished}
+
+
+def test_a_run_that_was_started_as_the_drainer_left_is_summed_up_once(place: Place):
+    """Nothing has claimed its attempt yet: by its folder alone it waits."""
+    place.add(SLEEPS, "busy")
+    drainer = place.drainer()
+    drainer._look()
+    drainer._start_what_can()
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        Says(place.storage).summary(place.queue, drainer)
+    assert "1 run still going: busy" in said.getvalue()
+    assert "still waiting" not in said.getvalue()
+    until(lambda: place.run("busy").state() == RunState.running)
+    place.hypertuner("stop", "busy")
+    drainer.executor.close()
 
 
 def test_a_disk_that_is_full_when_a_run_is_seen_to_ends_no_drainer(place: Place, monkeypatch):

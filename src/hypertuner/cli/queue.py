@@ -42,7 +42,7 @@ def drain(storage: Storage, *, slots: int | None, per_gpu: int, cpu: bool, stays
     if drainer.slots.gpus:
         room += f" on {count_text(len(drainer.slots.gpus), 'GPU')}"
     waiting = sum(entry.is_waiting for entry in entries)
-    say(f"{count_text(waiting, 'run')} in the queue of {storage.path}, {room}")
+    said.say(f"{count_text(waiting, 'run')} in the queue of {storage.path}, {room}")
     with leaving_on_signals(drainer):
         drainer.run(until_empty=not stays)
     said.summary(queue, drainer)

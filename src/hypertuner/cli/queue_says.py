@@ -45,6 +45,7 @@ class Says:
         self._ended: dict[str, tuple[RunRow, records.Exit | None]] = {}
         self._more: Counter[str] = Counter()
         """Runs that ended and whose files could not be read."""
+        self._is_heard = True
 
     @property
     def has_failed(self) -> bool:
@@ -65,7 +66,15 @@ class Says:
                 told = f"{name} has not started: {plain(event.text)}"
             case _:
                 told = self._end(event)
-        say(f"{_clock()}  {told}")
+        self.say(f"{_clock()}  {told}")
+
+    def say(self, text: str) -> None:
+        """Say it, as long as anybody listens: a pipe or a terminal that is gone ends no draining."""
+        if self._is_heard:
+            try:
+                say(text)
+            except (OSError, SystemExit):  # SystemExit is rich's answer to a closed pipe
+                self._is_heard = False
 
     def _config(self, run: Run) -> str:
         record = run.record()
@@ -95,14 +104,15 @@ class Says:
         if running := drainer.running:
             lines.append(f"{count_text(len(running), 'run')} still going: {_names([one.name for one in running])}")
         # Read anew: what a drainer has started itself, its own queue still takes for waiting.
-        if waiting := Queue(self._storage).waiting():
+        going = {one.name for one in running}
+        if waiting := [entry for entry in Queue(self._storage).waiting() if entry.name not in going]:
             why = "the queue is paused: " if queue.is_paused else ""
             command = command_line(self._storage, "queue", "resume" if queue.is_paused else "ls")
             lines.append(f"{count_text(len(waiting), 'run')} still waiting: {why}{command}")
         if not lines:
             return
-        say("")
-        say("\n".join(lines))
+        self.say("")
+        self.say("\n".join(lines))
         if self._ended:
             with contextlib.suppress(OSError, StorageError):
                 files.replace(queue.layout.summary, "\n".join([*lines, ""]).encode(errors="backslashreplace"))

@@ -19,7 +19,10 @@ def blocked(queue: Queue, entry: Entry) -> str | None:
     if entry.queued.held:
         return "held"
     if private.read(queue.storage.path, entry.queued.private) is None:
-        return "its environment is not here: another user, or another machine, has queued it"
+        return (
+            "its environment is not here: another user, or another machine, has queued it, or the storage was moved; "
+            f"queue it again: hypertuner queue rm {entry.name}, then hypertuner run --like {entry.name} --queue"
+        )
     for name in entry.queued.after:
         try:
             state = queue.open(name).state()

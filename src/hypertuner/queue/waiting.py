@@ -20,6 +20,7 @@ from hypertuner import files
 from hypertuner.errors import CorruptFileError, QueueError, first_line
 from hypertuner.queue import private
 from hypertuner.store import Attempt, Run, RunState, Storage, layout, lineage, orders, records
+from hypertuner.store.trash import Trash
 
 
 @dataclass(frozen=True)
@@ -222,10 +223,16 @@ class Queue:
         return tuple(_stamp(path) for path in (self.layout.changed, self.storage.path))
 
     def sweep(self) -> None:
-        """Remove the environments that no run needs any more; none, where one of them cannot be read."""
-        entries = self.entries()
+        """Remove the environments that no run needs any more, none in the trash either; none at all, where one of the
+        runs cannot be read."""
+        needed = {entry.queued.private for entry in self.entries()}
+        try:
+            deleted = [trashed.run.queued() for trashed in Trash(self.storage.path).list()]
+        except (CorruptFileError, OSError):
+            return
         if self.storage.path.is_dir() and not self.unreadable:
-            private.sweep(self.storage.path, {entry.queued.private for entry in entries})
+            needed.update(queued.private for queued in deleted if queued is not None)
+            private.sweep(self.storage.path, needed)
 
     def _touch(self) -> None:
         files.make_folder(self.layout.folder)
