@@ -1,0 +1,5 @@
+"""Routes: ask an engine, answer with a type of the contract. Each module has a `router`; `ROUTERS` are all of them."""
+
+from hypertuner.server.routes import acting, models, queue, reading, run
+
+ROUTERS = (reading.router, run.router, acting.router, models.router, queue.router)

@@ -1,0 +1,7 @@
+"""What people do to runs: notes, actions, launching."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/api")
