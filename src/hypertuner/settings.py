@@ -109,8 +109,11 @@ OUTPUT_PENDING_S = Setting(
     "how often, at most, the state of a line that is not over (a progress bar) is written down, in seconds",
 )
 PORT = Setting(
-    "port", 4977, "HYPERTUNER_PORT", "port of the GUI; the next free one where it is in use"
-)  # HYPR on a phone
+    "port",
+    4977,  # HYPR on the keys of a phone
+    "HYPERTUNER_PORT",
+    "port of the GUI; the next free one is taken where it is in use",
+)
 SYSTEM_EVERY_S = Setting(
     "system_every_s",
     10.0,  # 20 processes then take 0.2 % of a core; an hour is 360 points
