@@ -27,7 +27,14 @@ export default tseslint.config(
     rules: {
       'no-restricted-imports': [
         'error',
-        { patterns: [{ group: ['**/app/**', '**/places/**', '**/api/**', '**/live/**'], message: 'chart/ and table/ know nothing of runs.' }] },
+        {
+          patterns: [
+            {
+              group: ['**/app/**', '**/places/**', '**/api/**', '**/live/**'],
+              message: 'chart/ and table/ know nothing of runs.',
+            },
+          ],
+        },
       ],
     },
   },

@@ -3,13 +3,74 @@
  * Do not make direct changes to the file.
  */
 
-export type paths = Record<string, never>;
+export interface paths {
+    "/api/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Login
+         * @description Swap a token for a cookie, which the page cannot read.
+         */
+        post: operations["login_api_login_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/logout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Logout
+         * @description Take the cookie back.
+         */
+        post: operations["logout_api_logout_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Session
+         * @description Who asks, and of what.
+         */
+        get: operations["session_api_session_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
          * ActionAsked
-         * @description One thing done to some runs. `tag`: for 'tag' and 'untag'. `references`: for 'pin' and 'unpin', of checkpoints.
+         * @description One thing done to some runs. `tag`: of 'tag' and 'untag'. `references`: of 'pin' and 'unpin', to checkpoints.
          */
         ActionAsked: {
             /**
@@ -23,15 +84,15 @@ export interface components {
              */
             names: string[];
             /**
-             * Tag
-             * @default
-             */
-            tag: string;
-            /**
              * References
              * @default []
              */
             references: string[];
+            /**
+             * Tag
+             * @default
+             */
+            tag: string;
         };
         /**
          * ActionDone
@@ -42,59 +103,58 @@ export interface components {
             done: string[];
             /** Failed */
             failed: components["schemas"]["Failed"][];
-            /** Undo */
-            undo: ("archive" | "unarchive" | "star" | "unstar" | "tag" | "untag" | "trash" | "restore" | "stop" | "requeue" | "withdraw" | "resume" | "hold" | "release" | "pin" | "unpin") | null;
             /** Message */
             message: string;
+            /** Undo */
+            undo: ("archive" | "unarchive" | "star" | "unstar" | "tag" | "untag" | "trash" | "restore" | "stop" | "requeue" | "withdraw" | "resume" | "hold" | "release" | "pin" | "unpin") | null;
         };
         /**
          * AttemptView
          * @description One start of the run's script, and what happened to it.
          */
         AttemptView: {
-            /** Number */
-            number: number;
-            /** State */
-            state: string;
-            /** Started At */
-            started_at: number | null;
-            /** Ended At */
-            ended_at: number | null;
-            /** Reason */
-            reason: string | null;
             /** Cause */
             cause: string | null;
             /** Code */
             code: number | null;
-            /** Signal */
-            signal: string | null;
-            /** Host */
-            host: string | null;
-            /** Pid */
-            pid: number | null;
-            /** Gpus */
-            gpus: string[];
-            /** Peak Memory Bytes */
-            peak_memory_bytes: number | null;
-            /** Resumed From */
-            resumed_from: string | null;
-            /** Has Output */
-            has_output: boolean;
-            /** Output Bytes */
-            output_bytes: number;
+            /** Ended At */
+            ended_at: number | null;
             /** Environment */
             environment: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
             };
+            /** Gpus */
+            gpus: string[];
+            /** Has Output */
+            has_output: boolean;
+            /** Host */
+            host: string | null;
+            /** Number */
+            number: number;
+            /** Output Bytes */
+            output_bytes: number;
+            /** Peak Memory Bytes */
+            peak_memory_bytes: number | null;
+            /** Pid */
+            pid: number | null;
+            /** Reason */
+            reason: string | null;
+            /** Resumed From */
+            resumed_from: string | null;
+            /** Signal */
+            signal: string | null;
+            /** Started At */
+            started_at: number | null;
+            /** State */
+            state: string;
         };
         /**
          * CheckpointDetail
          * @description One checkpoint, whole: from its index alone, nothing is unpickled.
          */
         CheckpointDetail: {
-            row: components["schemas"]["CheckpointRow"];
             /** Config */
             config: {
                 [key: string]: boolean | number | string | unknown[] | {
@@ -107,41 +167,30 @@ export interface components {
                     [key: string]: unknown;
                 } | null;
             };
+            /** Load Code */
+            load_code: string;
             /** Model Class */
             model_class: string | null;
             /** Parameters */
             parameters: number;
+            /** Resume Command */
+            resume_command: string | null;
+            row: components["schemas"]["CheckpointRow"];
             /** Tensors */
             tensors: components["schemas"]["TensorRow"][];
             trust: components["schemas"]["Trust"];
-            /** Load Code */
-            load_code: string;
-            /** Resume Command */
-            resume_command: string | null;
         };
         /**
          * CheckpointRow
          * @description One saved checkpoint.
          */
         CheckpointRow: {
-            /** Reference */
-            reference: string;
-            /** Run */
-            run: string;
             /** Attempt */
             attempt: number;
-            /** Step */
-            step: number;
-            /** Saved At */
-            saved_at: number | null;
-            /** Metrics */
-            metrics: {
-                [key: string]: boolean | number | string | unknown[] | {
-                    [key: string]: unknown;
-                } | null;
-            };
-            /** Nbytes */
-            nbytes: number;
+            /** Children */
+            children: string[];
+            /** Has Training */
+            has_training: boolean;
             /** Is Best */
             is_best: boolean;
             /** Is Last */
@@ -150,12 +199,24 @@ export interface components {
             is_offered: boolean;
             /** Is Pinned */
             is_pinned: boolean;
-            /** Has Training */
-            has_training: boolean;
-            /** Children */
-            children: string[];
+            /** Metrics */
+            metrics: {
+                [key: string]: boolean | number | string | unknown[] | {
+                    [key: string]: unknown;
+                } | null;
+            };
+            /** Nbytes */
+            nbytes: number;
             /** Problem */
             problem: string | null;
+            /** Reference */
+            reference: string;
+            /** Run */
+            run: string;
+            /** Saved At */
+            saved_at: number | null;
+            /** Step */
+            step: number;
         };
         /**
          * CheckpointsPage
@@ -164,12 +225,12 @@ export interface components {
         CheckpointsPage: {
             /** Matched */
             matched: number;
+            /** Nbytes */
+            nbytes: number;
             /** Offset */
             offset: number;
             /** Rows */
             rows: components["schemas"]["CheckpointRow"][];
-            /** Nbytes */
-            nbytes: number;
         };
         /**
          * CleanAsked
@@ -184,51 +245,51 @@ export interface components {
          * @description What would go to come down to `most_bytes`; nothing has been removed.
          */
         CleaningPlan: {
-            /** Storage Bytes */
-            storage_bytes: number;
-            /** Most Bytes */
-            most_bytes: number;
             /** Frees Bytes */
             frees_bytes: number;
             /** Items */
             items: components["schemas"]["Dispensable"][];
             /** Message */
             message: string;
+            /** Most Bytes */
+            most_bytes: number;
+            /** Storage Bytes */
+            storage_bytes: number;
         };
         /**
          * Columns
          * @description What a table of these runs can show.
          */
         Columns: {
-            /** Facts */
-            facts: string[];
             /** Config */
             config: components["schemas"]["ConfigColumn"][];
+            /** Facts */
+            facts: string[];
             /** Metrics */
             metrics: components["schemas"]["MetricColumn"][];
-            /** Tags */
-            tags: string[];
             /** Scripts */
             scripts: string[];
+            /** Tags */
+            tags: string[];
         };
         /**
          * Completion
          * @description What may stand at the place of the cursor: replace [start, end) of the query by `text`.
          */
         Completion: {
-            /** Text */
-            text: string;
+            /** End */
+            end: number;
+            /** Hint */
+            hint: string;
             /**
              * Kind
              * @enum {string}
              */
             kind: "name" | "value" | "operator" | "function";
-            /** Hint */
-            hint: string;
             /** Start */
             start: number;
-            /** End */
-            end: number;
+            /** Text */
+            text: string;
         };
         /**
          * Completions
@@ -244,51 +305,51 @@ export interface components {
          * @description A key that runs have in their config; `name` is how a query asks for it.
          */
         ConfigColumn: {
+            /** Distinct */
+            distinct: number;
             /** Key */
             key: string;
-            /** Name */
-            name: string;
             /**
              * Kind
              * @enum {string}
              */
             kind: "int" | "float" | "bool" | "str" | "list" | "mixed";
+            /** Name */
+            name: string;
             /** Runs */
             runs: number;
-            /** Distinct */
-            distinct: number;
         };
         /**
          * ConfigEntry
          * @description One setting. `parent` is what the run had that this one began from, where it differs (`is_changed`).
          */
         ConfigEntry: {
-            /** Key */
-            key: string;
-            /** Value */
-            value: boolean | number | string | unknown[] | {
-                [key: string]: unknown;
-            } | null;
-            /** Parent */
-            parent: boolean | number | string | unknown[] | {
-                [key: string]: unknown;
-            } | null;
             /** Is Changed */
             is_changed: boolean;
             /** Is Read */
             is_read: boolean | null;
+            /** Key */
+            key: string;
+            /** Parent */
+            parent: boolean | number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null;
+            /** Value */
+            value: boolean | number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * ConfigProblem
          * @description What is wrong with one setting ('' of none in particular).
          */
         ConfigProblem: {
+            /** Is Warning */
+            is_warning: boolean;
             /** Key */
             key: string;
             /** Message */
             message: string;
-            /** Is Warning */
-            is_warning: boolean;
         };
         /**
          * Difference
@@ -323,53 +384,53 @@ export interface components {
          * @description Something that cleaning would remove.
          */
         Dispensable: {
+            /** Nbytes */
+            nbytes: number;
             /** Run */
             run: string;
             /** What */
             what: string;
-            /** Nbytes */
-            nbytes: number;
         };
         /**
          * Failed
          * @description A run to which it could not be done, and why.
          */
         Failed: {
-            /** Name */
-            name: string;
             /** Message */
             message: string;
+            /** Name */
+            name: string;
         };
         /**
          * Failure
          * @description Why the newest attempt did not end well.
          */
         Failure: {
-            /** Title */
-            title: string;
-            /** Where */
-            where: string | null;
             /** After S */
             after_s: number | null;
-            /** Trace */
-            trace: string;
             /** Last Lines */
             last_lines: string[];
             suggestion: components["schemas"]["Suggestion"] | null;
+            /** Title */
+            title: string;
+            /** Trace */
+            trace: string;
+            /** Where */
+            where: string | null;
         };
         /**
          * FileEntry
          * @description A file of the run's folder. `id` fetches it; it is no path.
          */
         FileEntry: {
+            /** Changed At */
+            changed_at: number;
             /** Id */
             id: string;
             /** Name */
             name: string;
             /** Nbytes */
             nbytes: number;
-            /** Changed At */
-            changed_at: number;
         };
         /**
          * FileText
@@ -378,12 +439,12 @@ export interface components {
         FileText: {
             /** Id */
             id: string;
+            /** Is Cut */
+            is_cut: boolean;
             /** Name */
             name: string;
             /** Text */
             text: string;
-            /** Is Cut */
-            is_cut: boolean;
         };
         /**
          * FitReport
@@ -395,14 +456,14 @@ export interface components {
              * @enum {string}
              */
             fits: "yes" | "partly" | "no" | "unknown";
-            /** Tensors */
-            tensors: number;
             /** Fitting */
             fitting: number;
-            /** Mismatched */
-            mismatched: components["schemas"]["Mismatch"][];
             /** Message */
             message: string;
+            /** Mismatched */
+            mismatched: components["schemas"]["Mismatch"][];
+            /** Tensors */
+            tensors: number;
         };
         /**
          * GpuSample
@@ -411,37 +472,37 @@ export interface components {
         GpuSample: {
             /** Id */
             id: string;
-            /** Name */
-            name: string;
-            /** Used Share */
-            used_share: number | null;
-            /** Memory Used Bytes */
-            memory_used_bytes: number | null;
             /** Memory Bytes */
             memory_bytes: number | null;
-            /** Temperature C */
-            temperature_c: number | null;
+            /** Memory Used Bytes */
+            memory_used_bytes: number | null;
+            /** Name */
+            name: string;
             /** Power W */
             power_w: number | null;
+            /** Temperature C */
+            temperature_c: number | null;
+            /** Used Share */
+            used_share: number | null;
         };
         /**
          * Group
          * @description Runs that have the same value of the keys that they are grouped by.
          */
         Group: {
+            /** Metrics */
+            metrics: {
+                [key: string]: components["schemas"]["Statistics"];
+            };
+            /** Names */
+            names: string[];
+            /** Runs */
+            runs: number;
             /** Values */
             values: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
-            };
-            /** Runs */
-            runs: number;
-            /** Names */
-            names: string[];
-            /** Metrics */
-            metrics: {
-                [key: string]: components["schemas"]["Statistics"];
             };
         };
         /**
@@ -456,31 +517,36 @@ export interface components {
             /** Revision */
             revision: number;
         };
+        /** HTTPValidationError */
+        HTTPValidationError: {
+            /** Detail */
+            detail: components["schemas"]["ValidationError"][];
+        };
         /**
          * Hello
          * @description The first message. `server` changes when the server was started anew: everything is fetched again then.
          */
         Hello: {
+            /** Revision */
+            revision: number;
+            /** Server */
+            server: string;
             /**
              * Type
              * @default hello
              * @constant
              */
             type: "hello";
-            /** Server */
-            server: string;
-            /** Revision */
-            revision: number;
         };
         /**
          * HistogramValue
          * @description A logged histogram: `counts[i]` lies between `edges[i]` and `edges[i + 1]`.
          */
         HistogramValue: {
-            /** Edges */
-            edges: number[];
             /** Counts */
             counts: number[];
+            /** Edges */
+            edges: number[];
         };
         /**
          * LaunchAsked
@@ -490,16 +556,6 @@ export interface components {
          */
         LaunchAsked: {
             /**
-             * Script
-             * @default null
-             */
-            script: string | null;
-            /**
-             * From Run
-             * @default null
-             */
-            from_run: string | null;
-            /**
              * Config
              * @default {}
              */
@@ -508,6 +564,36 @@ export interface components {
                     [key: string]: unknown;
                 } | null;
             };
+            /** From Run */
+            from_run?: string | null;
+            /**
+             * How
+             * @default scratch
+             * @enum {string}
+             */
+            how: "scratch" | "weights" | "fork";
+            /**
+             * Mode
+             * @default queue
+             * @enum {string}
+             */
+            mode: "draft" | "queue" | "now";
+            /** Name */
+            name?: string | null;
+            /** Parent */
+            parent?: string | null;
+            /**
+             * Priority
+             * @default 0
+             */
+            priority: number;
+            /** Script */
+            script?: string | null;
+            /**
+             * Seeds
+             * @default 1
+             */
+            seeds: number;
             /**
              * Several
              * @default {}
@@ -517,38 +603,6 @@ export interface components {
                     [key: string]: unknown;
                 } | null)[];
             };
-            /**
-             * Seeds
-             * @default 1
-             */
-            seeds: number;
-            /**
-             * Parent
-             * @default null
-             */
-            parent: string | null;
-            /**
-             * How
-             * @default scratch
-             * @enum {string}
-             */
-            how: "scratch" | "weights" | "fork";
-            /**
-             * Name
-             * @default null
-             */
-            name: string | null;
-            /**
-             * Mode
-             * @default queue
-             * @enum {string}
-             */
-            mode: "draft" | "queue" | "now";
-            /**
-             * Priority
-             * @default 0
-             */
-            priority: number;
             /**
              * Tags
              * @default []
@@ -560,41 +614,41 @@ export interface components {
          * @description What would be launched.
          */
         LaunchChecked: {
-            /** Runs */
-            runs: number;
-            /** Problems */
-            problems: components["schemas"]["ConfigProblem"][];
             /** Changed */
             changed: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
             };
+            fit: components["schemas"]["FitReport"] | null;
             /** Never Read */
             never_read: string[];
-            fit: components["schemas"]["FitReport"] | null;
+            /** Problems */
+            problems: components["schemas"]["ConfigProblem"][];
+            /** Runs */
+            runs: number;
         };
         /**
          * Launched
          * @description The runs that were made.
          */
         Launched: {
-            /** Runs */
-            runs: string[];
             /** Message */
             message: string;
+            /** Runs */
+            runs: string[];
         };
         /**
          * Lineage
          * @description The family of a run, or of all runs that have one.
          */
         Lineage: {
+            /** Edges */
+            edges: components["schemas"]["LineageEdge"][];
             /** Metric */
             metric: string | null;
             /** Nodes */
             nodes: components["schemas"]["LineageNode"][];
-            /** Edges */
-            edges: components["schemas"]["LineageEdge"][];
         };
         /**
          * LineageEdge
@@ -602,49 +656,48 @@ export interface components {
          *     positive is better.
          */
         LineageEdge: {
-            /** Parent */
-            parent: string;
-            /** Child */
-            child: string;
-            /** How */
-            how: string;
-            /** Step */
-            step: number | null;
             /** Changed */
             changed: {
                 [key: string]: (boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null)[];
             };
+            /** Child */
+            child: string;
             /** Gain */
             gain: number | null;
+            /** How */
+            how: string;
+            /** Parent */
+            parent: string;
+            /** Step */
+            step: number | null;
         };
         /**
          * LineageNode
          * @description A run of the family tree. `is_gone`: only its children still name it.
          */
         LineageNode: {
-            /** Name */
-            name: string;
-            /** State */
-            state: string;
             /** Colour */
             colour: number;
+            /** Is Gone */
+            is_gone: boolean;
             /** Mark */
             mark: number;
             /** Metric */
             metric: number | null;
-            /** Is Gone */
-            is_gone: boolean;
+            /** Name */
+            name: string;
+            /** State */
+            state: string;
         };
         /**
          * LiveMessages
-         * @description Every message of the WebSocket, here so that the page's types have them.
+         * @description Every message that the server says on the WebSocket, here so that the page's types have them.
          */
         LiveMessages: {
             /** Server */
             server: components["schemas"]["Hello"] | components["schemas"]["RowsChanged"] | components["schemas"]["Points"] | components["schemas"]["OutputGrew"] | components["schemas"]["QueueChanged"] | components["schemas"]["MachineSampled"] | components["schemas"]["Said"];
-            page: components["schemas"]["Subscribe"];
         };
         /**
          * LoginAsked
@@ -659,33 +712,33 @@ export interface components {
          * @description The machine at one moment.
          */
         MachineSample: {
-            /** Time */
-            time: number;
             /** Cpu */
             cpu: number[];
-            /** Memory Used Bytes */
-            memory_used_bytes: number;
-            /** Memory Bytes */
-            memory_bytes: number;
-            /** Disk Free Bytes */
-            disk_free_bytes: number;
             /** Disk Bytes */
             disk_bytes: number;
+            /** Disk Free Bytes */
+            disk_free_bytes: number;
             /** Gpus */
             gpus: components["schemas"]["GpuSample"][];
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Memory Used Bytes */
+            memory_used_bytes: number;
+            /** Time */
+            time: number;
         };
         /**
          * MachineSampled
          * @description The machine, every two seconds, for those that asked.
          */
         MachineSampled: {
+            sample: components["schemas"]["MachineSample"];
             /**
              * Type
              * @default machine
              * @constant
              */
             type: "machine";
-            sample: components["schemas"]["MachineSample"];
         };
         /**
          * MachineView
@@ -702,37 +755,37 @@ export interface components {
          * @description A saved checkpoint on a run's curves.
          */
         Mark: {
+            /** Is Best */
+            is_best: boolean;
+            /** Is Last */
+            is_last: boolean;
             /** Reference */
             reference: string;
             /** Step */
             step: number;
             /** Time */
             time: number;
-            /** Is Best */
-            is_best: boolean;
-            /** Is Last */
-            is_last: boolean;
         };
         /**
          * MediaItem
          * @description Something that a script logged which is no number; `url` answers with it (text and histograms as JSON).
          */
         MediaItem: {
-            /** Name */
-            name: string;
-            /** Step */
-            step: number;
+            /** Attempt */
+            attempt: number;
+            /** Caption */
+            caption: string;
             /**
              * Kind
              * @enum {string}
              */
             kind: "image" | "text" | "histogram";
-            /** Caption */
-            caption: string;
+            /** Name */
+            name: string;
+            /** Step */
+            step: number;
             /** Url */
             url: string;
-            /** Attempt */
-            attempt: number;
         };
         /**
          * MediaList
@@ -747,79 +800,61 @@ export interface components {
          * @description A metric that runs log; `direction` is which way is better, where its name tells.
          */
         MetricColumn: {
+            /** Direction */
+            direction: ("min" | "max") | null;
+            /** Group */
+            group: string;
             /** Key */
             key: string;
             /** Name */
             name: string;
-            /** Group */
-            group: string;
             /** Runs */
             runs: number;
-            /** Direction */
-            direction: ("min" | "max") | null;
         };
         /**
          * Mismatch
          * @description A tensor whose shape is another one than in the parent, and the setting that explains it.
          */
         Mismatch: {
-            /** Tensor */
-            tensor: string;
-            /** Parent */
-            parent: number[];
-            /** Here */
-            here: number[];
             /** Because */
             because: string | null;
+            /** Here */
+            here: number[];
+            /** Parent */
+            parent: number[];
+            /** Tensor */
+            tensor: string;
         };
         /**
          * MoveAsked
          * @description Put a waiting run before another, or last.
          */
         MoveAsked: {
-            /** Name */
-            name: string;
-            /**
-             * Before
-             * @default null
-             */
-            before: string | null;
+            /** Before */
+            before?: string | null;
             /**
              * Last
              * @default false
              */
             last: boolean;
+            /** Name */
+            name: string;
         };
         /**
          * NotesChange
          * @description What of a run's notes is to be replaced; what is None stays.
          */
         NotesChange: {
-            /**
-             * Tags
-             * @default null
-             */
-            tags: string[] | null;
-            /**
-             * Note
-             * @default null
-             */
-            note: string | null;
-            /**
-             * Starred
-             * @default null
-             */
-            starred: boolean | null;
-            /**
-             * Archived
-             * @default null
-             */
-            archived: boolean | null;
-            /**
-             * Colour
-             * @default null
-             */
-            colour: number | null;
+            /** Archived */
+            archived?: boolean | null;
+            /** Colour */
+            colour?: number | null;
+            /** Note */
+            note?: string | null;
+            /** Starred */
+            starred?: boolean | null;
+            /** Tags */
+            tags?: string[] | null;
         };
         /**
          * OneValue
@@ -836,32 +871,32 @@ export interface components {
          * @description Where the output of an attempt was read up to.
          */
         OutputCursor: {
-            /** Run */
-            run: string;
             /** Attempt */
             attempt: number;
             /** Cursor */
             cursor: string;
+            /** Run */
+            run: string;
         };
         /**
          * OutputGrew
          * @description What a script has printed since the cursor.
          */
         OutputGrew: {
+            /** Attempt */
+            attempt: number;
+            /** Cursor */
+            cursor: string;
+            /** Run */
+            run: string;
+            /** Text */
+            text: string;
             /**
              * Type
              * @default output
              * @constant
              */
             type: "output";
-            /** Run */
-            run: string;
-            /** Attempt */
-            attempt: number;
-            /** Cursor */
-            cursor: string;
-            /** Text */
-            text: string;
         };
         /**
          * OutputLines
@@ -870,28 +905,28 @@ export interface components {
         OutputLines: {
             /** Attempt */
             attempt: number;
-            /** Total */
-            total: number;
-            /** First */
-            first: number;
-            /** Lines */
-            lines: string[];
             /** Cursor */
             cursor: string;
+            /** First */
+            first: number;
             /** Left Out */
             left_out: string | null;
+            /** Lines */
+            lines: string[];
+            /** Total */
+            total: number;
         };
         /**
          * OutputMatches
          * @description Numbers of the lines that a search found.
          */
         OutputMatches: {
-            /** Total */
-            total: number;
-            /** Lines */
-            lines: number[];
             /** Is Cut */
             is_cut: boolean;
+            /** Lines */
+            lines: number[];
+            /** Total */
+            total: number;
         };
         /**
          * PauseAsked
@@ -907,24 +942,10 @@ export interface components {
          *     their position. `restart`: the curve is another one now (a new attempt): fetch it again.
          */
         Points: {
-            /**
-             * Type
-             * @default points
-             * @constant
-             */
-            type: "points";
-            /** Run */
-            run: string;
-            /** Metric */
-            metric: string;
             /** Cursor */
             cursor: string;
-            /** Step */
-            step: number[];
-            /** Time */
-            time: number[];
-            /** Value */
-            value: (number | null)[];
+            /** Metric */
+            metric: string;
             /**
              * Nonfinite
              * @default {}
@@ -937,6 +958,20 @@ export interface components {
              * @default false
              */
             restart: boolean;
+            /** Run */
+            run: string;
+            /** Step */
+            step: number[];
+            /** Time */
+            time: number[];
+            /**
+             * Type
+             * @default points
+             * @constant
+             */
+            type: "points";
+            /** Value */
+            value: (number | null)[];
         };
         /**
          * Problem
@@ -945,41 +980,31 @@ export interface components {
         Problem: {
             /** Error */
             error: string;
+            /** Key */
+            key: string | null;
             /** Message */
             message: string;
-            /**
-             * Position
-             * @default null
-             */
+            /** Position */
             position: number | null;
-            /**
-             * Key
-             * @default null
-             */
-            key: string | null;
         };
         /**
          * QueueChanged
          * @description The queue as it is now.
          */
         QueueChanged: {
+            queue: components["schemas"]["QueueView"];
             /**
              * Type
              * @default queue
              * @constant
              */
             type: "queue";
-            queue: components["schemas"]["QueueView"];
         };
         /**
          * QueueView
          * @description The queue of the storage.
          */
         QueueView: {
-            /** Is Paused */
-            is_paused: boolean;
-            /** Slots */
-            slots: number;
             /**
              * Drained By
              * @enum {string}
@@ -987,112 +1012,110 @@ export interface components {
             drained_by: "this server" | "another process" | "nobody";
             /** Drainer */
             drainer: string;
-            /** Running */
-            running: components["schemas"]["RunningRun"][];
-            /** Waiting */
-            waiting: components["schemas"]["WaitingRun"][];
+            /** Is Paused */
+            is_paused: boolean;
             /** Left S */
             left_s: number | null;
+            /** Running */
+            running: components["schemas"]["RunningRun"][];
+            /** Slots */
+            slots: number;
+            /** Waiting */
+            waiting: components["schemas"]["WaitingRun"][];
         };
         /**
          * RowsChanged
          * @description Runs that are new or have changed, and those that are gone, since `since`.
          */
         RowsChanged: {
+            /** Gone */
+            gone: string[];
+            /** Has More */
+            has_more: boolean;
+            /** Is Complete */
+            is_complete: boolean;
+            /** Revision */
+            revision: number;
+            /** Rows */
+            rows: components["schemas"]["RunRow"][];
+            /** Since */
+            since: number;
+            /** Total */
+            total: number;
             /**
              * Type
              * @default rows
              * @constant
              */
             type: "rows";
-            /** Since */
-            since: number;
-            /** Revision */
-            revision: number;
-            /** Rows */
-            rows: components["schemas"]["RunRow"][];
-            /** Gone */
-            gone: string[];
-            /** Total */
-            total: number;
-            /** Is Complete */
-            is_complete: boolean;
-            /** Has More */
-            has_more: boolean;
         };
         /**
          * RunDetail
          * @description One run, whole.
          */
         RunDetail: {
-            row: components["schemas"]["RunRow"];
-            /** Folder */
-            folder: string;
-            /** Config */
-            config: components["schemas"]["ConfigEntry"][];
             /** Arguments */
             arguments: string[];
+            /** Attempts */
+            attempts: components["schemas"]["AttemptView"][];
+            /** Can Resume */
+            can_resume: boolean;
+            /** Checkpoints */
+            checkpoints: components["schemas"]["CheckpointRow"][];
+            /** Children */
+            children: string[];
+            /** Config */
+            config: components["schemas"]["ConfigEntry"][];
+            failure: components["schemas"]["Failure"] | null;
+            /** Files */
+            files: components["schemas"]["FileEntry"][];
+            /** Folder */
+            folder: string;
+            /** Has Media */
+            has_media: boolean;
+            /** Is Waiting */
+            is_waiting: boolean;
+            /** Load Code */
+            load_code: string;
+            /** Metrics */
+            metrics: string[];
             /** Parent */
             parent: string | null;
             /** Parent How */
             parent_how: string | null;
             /** Parent Share */
             parent_share: number | null;
-            /** Children */
-            children: string[];
-            /** Attempts */
-            attempts: components["schemas"]["AttemptView"][];
-            /** Checkpoints */
-            checkpoints: components["schemas"]["CheckpointRow"][];
-            failure: components["schemas"]["Failure"] | null;
-            /** Metrics */
-            metrics: string[];
-            /** Has Media */
-            has_media: boolean;
-            /** Files */
-            files: components["schemas"]["FileEntry"][];
-            /** Can Resume */
-            can_resume: boolean;
-            /** Is Waiting */
-            is_waiting: boolean;
-            /** Load Code */
-            load_code: string;
+            row: components["schemas"]["RunRow"];
         };
         /**
          * RunRow
          * @description One run. `colour` is 0 to 7 of the palette and `mark` 0 to 3 (circle, diamond, triangle, square), for life.
          */
         RunRow: {
-            /** Name */
-            name: string;
-            /** State */
-            state: string;
-            /** Config */
-            config: {
-                [key: string]: boolean | number | string | unknown[] | {
-                    [key: string]: unknown;
-                } | null;
-            };
-            /** Metrics */
-            metrics: {
-                [key: string]: boolean | number | string | unknown[] | {
-                    [key: string]: unknown;
-                } | null;
-            };
+            /** Archived */
+            archived: boolean;
             /** Best */
             best: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
             };
-            /** First */
-            first: {
+            /** Checkpoints */
+            checkpoints: number;
+            /** Colour */
+            colour: number;
+            /** Config */
+            config: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
             };
-            /** Lowest */
-            lowest: {
+            /** Created */
+            created: number;
+            /** Duration S */
+            duration_s: number | null;
+            /** First */
+            first: {
                 [key: string]: boolean | number | string | unknown[] | {
                     [key: string]: unknown;
                 } | null;
@@ -1103,90 +1126,96 @@ export interface components {
                     [key: string]: unknown;
                 } | null;
             };
-            /** Nonfinite */
-            nonfinite: {
-                [key: string]: string;
-            };
-            /** Tags */
-            tags: string[];
-            /** Note */
-            note: string;
-            /** Starred */
-            starred: boolean;
-            /** Archived */
-            archived: boolean;
-            /** Created */
-            created: number;
-            /** Duration S */
-            duration_s: number | null;
-            /** Step */
-            step: number | null;
+            /** Label */
+            label: string;
             /** Last Step */
             last_step: number | null;
             /** Left S */
             left_s: number | null;
-            /** Checkpoints */
-            checkpoints: number;
-            /** Nbytes */
-            nbytes: number;
-            /** Parent */
-            parent: string | null;
-            /** Script */
-            script: string | null;
-            /** Reason */
-            reason: string | null;
-            /** Wrote At */
-            wrote_at: number | null;
-            /** Colour */
-            colour: number;
+            /** Lowest */
+            lowest: {
+                [key: string]: boolean | number | string | unknown[] | {
+                    [key: string]: unknown;
+                } | null;
+            };
             /** Mark */
             mark: number;
-            /** Label */
-            label: string;
+            /** Metrics */
+            metrics: {
+                [key: string]: boolean | number | string | unknown[] | {
+                    [key: string]: unknown;
+                } | null;
+            };
+            /** Name */
+            name: string;
+            /** Nbytes */
+            nbytes: number;
+            /** Nonfinite */
+            nonfinite: {
+                [key: string]: string;
+            };
+            /** Note */
+            note: string;
+            /** Parent */
+            parent: string | null;
+            /** Reason */
+            reason: string | null;
+            /** Script */
+            script: string | null;
+            /** Starred */
+            starred: boolean;
+            /** State */
+            state: string;
+            /** Step */
+            step: number | null;
+            /** Tags */
+            tags: string[];
+            /** Wrote At */
+            wrote_at: number | null;
         };
         /**
          * RunningRun
          * @description A run of the queue that runs.
          */
         RunningRun: {
-            /** Name */
-            name: string;
             /** Attempt */
             attempt: number;
-            /** Started At */
-            started_at: number | null;
-            /** Share */
-            share: number | null;
-            /** Left S */
-            left_s: number | null;
-            /** Step */
-            step: number | null;
-            /** Gpus */
-            gpus: string[];
             /** Cpu Share */
             cpu_share: number | null;
-            /** Memory Bytes */
-            memory_bytes: number | null;
+            /** Gpus */
+            gpus: string[];
             /** Is Stopping */
             is_stopping: boolean;
+            /** Left S */
+            left_s: number | null;
+            /** Memory Bytes */
+            memory_bytes: number | null;
+            /** Name */
+            name: string;
+            /** Share */
+            share: number | null;
+            /** Started At */
+            started_at: number | null;
+            /** Step */
+            step: number | null;
         };
         /**
          * RunsPage
          * @description A window of the runs that a query describes.
          */
         RunsPage: {
-            /** Total */
-            total: number;
+            /** Is Complete */
+            is_complete: boolean;
             /** Matched */
             matched: number;
             /** Offset */
             offset: number;
-            /** Rows */
-            rows: components["schemas"]["RunRow"][];
             /** Revision */
             revision: number;
-            /** Is Complete */
-            is_complete: boolean;
+            /** Rows */
+            rows: components["schemas"]["RunRow"][];
+            /** Total */
+            total: number;
         };
         /**
          * Said
@@ -1194,26 +1223,40 @@ export interface components {
          */
         Said: {
             /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "started" | "ended" | "again" | "trouble";
+            /** Run */
+            run: string;
+            /** Text */
+            text: string;
+            /**
              * Type
              * @default said
              * @constant
              */
             type: "said";
-            /** Run */
-            run: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "started" | "ended" | "again" | "trouble";
-            /** Text */
-            text: string;
         };
         /**
          * ScriptSetting
          * @description A setting of a script: from its own declaration, or from what its runs had.
          */
         ScriptSetting: {
+            /** Choices */
+            choices: (boolean | number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null)[];
+            /** Default */
+            default: boolean | number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null;
+            /** Has Default */
+            has_default: boolean;
+            /** Help */
+            help: string;
+            /** Is Read */
+            is_read: boolean | null;
             /** Key */
             key: string;
             /**
@@ -1221,43 +1264,29 @@ export interface components {
              * @enum {string}
              */
             kind: "int" | "float" | "bool" | "str" | "list" | "unknown";
-            /** Default */
-            default: boolean | number | string | unknown[] | {
-                [key: string]: unknown;
-            } | null;
-            /** Has Default */
-            has_default: boolean;
-            /** Choices */
-            choices: (boolean | number | string | unknown[] | {
-                [key: string]: unknown;
-            } | null)[];
-            /** Help */
-            help: string;
-            /** Is Read */
-            is_read: boolean | null;
         };
         /**
          * ScriptView
          * @description A script that may be started: it was named when the server was started, or lies in the folder that was.
          */
         ScriptView: {
-            /** Id */
-            id: string;
-            /** Name */
-            name: string;
-            /** Settings */
-            settings: components["schemas"]["ScriptSetting"][];
             /**
              * Declared By
              * @enum {string}
              */
             declared_by: "Args" | "argparse" | "dataclass" | "runs" | "nothing";
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
             /** Newest Run */
             newest_run: string | null;
-            /** Runs */
-            runs: number;
             /** Problem */
             problem: string | null;
+            /** Runs */
+            runs: number;
+            /** Settings */
+            settings: components["schemas"]["ScriptSetting"][];
         };
         /**
          * Scripts
@@ -1272,70 +1301,70 @@ export interface components {
          * @description Points [start, end) of a series: what one attempt logged. `is_abandoned`: a later attempt began before them.
          */
         Segment: {
-            /** Run */
-            run: string;
             /** Attempt */
             attempt: number;
-            /** Start */
-            start: number;
             /** End */
             end: number;
             /** Is Abandoned */
             is_abandoned: boolean;
+            /** Run */
+            run: string;
+            /** Start */
+            start: number;
         };
         /**
          * SeriesAnswer
          * @description The JSON header of the binary answer; `missing` are runs that are no more.
          */
         SeriesAnswer: {
-            /** Series */
-            series: components["schemas"]["SeriesHeader"][];
             /** Missing */
             missing: string[];
+            /** Series */
+            series: components["schemas"]["SeriesHeader"][];
         };
         /**
          * SeriesHeader
          * @description One run's curve of one metric. `cursor` is where the live stream goes on, for all metrics of the run.
          */
         SeriesHeader: {
-            /** Run */
-            run: string;
-            /** Metric */
-            metric: string;
-            /** Points */
-            points: number;
-            /** Segments */
-            segments: components["schemas"]["Segment"][];
-            /** Marks */
-            marks: components["schemas"]["Mark"][];
-            /** Step Offset */
-            step_offset: number;
-            /** Parent */
-            parent: string | null;
             /** Cursor */
             cursor: string;
+            /** Marks */
+            marks: components["schemas"]["Mark"][];
+            /** Metric */
+            metric: string;
+            /** Parent */
+            parent: string | null;
+            /** Points */
+            points: number;
+            /** Run */
+            run: string;
+            /** Segments */
+            segments: components["schemas"]["Segment"][];
+            /** Step Offset */
+            step_offset: number;
         };
         /**
          * Session
          * @description Who asks, and of what.
          */
         Session: {
-            /** Server */
-            server: string;
-            /** Version */
-            version: string;
-            /** Storage */
-            storage: string;
+            /** Has Scripts */
+            has_scripts: boolean;
+            /** Host */
+            host: string;
+            /** Is Demo */
+            is_demo: boolean;
             /** Project */
             project: string;
             /** Scopes */
             scopes: ("view" | "edit" | "run")[];
-            /** Host */
-            host: string;
-            /** Has Scripts */
-            has_scripts: boolean;
-            /** Is Demo */
-            is_demo: boolean;
+            /** Server */
+            server: string;
+            /** Storage */
+            storage: string;
+            /** Version */
+            version: string;
         };
         /**
          * SlotsAsked
@@ -1350,16 +1379,16 @@ export interface components {
          * @description Of one metric over the runs of a group: of each its last value (or its best, where asked).
          */
         Statistics: {
-            /** Mean */
-            mean: number | null;
-            /** Std */
-            std: number | null;
-            /** Lowest */
-            lowest: number | null;
             /** Highest */
             highest: number | null;
+            /** Lowest */
+            lowest: number | null;
+            /** Mean */
+            mean: number | null;
             /** Runs */
             runs: number;
+            /** Std */
+            std: number | null;
         };
         /**
          * Subscribe
@@ -1369,11 +1398,16 @@ export interface components {
          */
         Subscribe: {
             /**
-             * Type
-             * @default subscribe
-             * @constant
+             * Machine
+             * @default false
              */
-            type: "subscribe";
+            machine: boolean;
+            /**
+             * Metrics
+             * @default []
+             */
+            metrics: string[];
+            output?: components["schemas"]["OutputCursor"] | null;
             /**
              * Rows
              * @default true
@@ -1387,31 +1421,25 @@ export interface components {
                 [key: string]: string;
             };
             /**
-             * Metrics
-             * @default []
+             * Type
+             * @default subscribe
+             * @constant
              */
-            metrics: string[];
-            /** @default null */
-            output: components["schemas"]["OutputCursor"] | null;
-            /**
-             * Machine
-             * @default false
-             */
-            machine: boolean;
+            type: "subscribe";
         };
         /**
          * Suggestion
          * @description A setting to try instead, where a run failed for a reason that one knows: batch_size 64 → 32 after CUDA OOM.
          */
         Suggestion: {
+            /** Instead */
+            instead: boolean | number | string | unknown[] | {
+                [key: string]: unknown;
+            } | null;
             /** Key */
             key: string;
             /** Value */
             value: boolean | number | string | unknown[] | {
-                [key: string]: unknown;
-            } | null;
-            /** Instead */
-            instead: boolean | number | string | unknown[] | {
                 [key: string]: unknown;
             } | null;
         };
@@ -1420,23 +1448,23 @@ export interface components {
          * @description One tensor of a checkpoint.
          */
         TensorRow: {
-            /** Name */
-            name: string;
+            /** Count */
+            count: number;
+            /** Dtype */
+            dtype: string;
+            /** Is Shared */
+            is_shared: boolean;
             /**
              * Kind
              * @enum {string}
              */
             kind: "parameter" | "buffer" | "other";
-            /** Dtype */
-            dtype: string;
-            /** Shape */
-            shape: number[];
-            /** Count */
-            count: number;
+            /** Name */
+            name: string;
             /** Nbytes */
             nbytes: number;
-            /** Is Shared */
-            is_shared: boolean;
+            /** Shape */
+            shape: number[];
         };
         /**
          * TensorStatistics
@@ -1444,38 +1472,38 @@ export interface components {
          *     same tensor of the checkpoint that it is compared with.
          */
         TensorStatistics: {
-            /** Name */
-            name: string;
-            /** Mean */
-            mean: number | null;
-            /** Std */
-            std: number | null;
-            /** Lowest */
-            lowest: number | null;
-            /** Highest */
-            highest: number | null;
-            /** Zeros */
-            zeros: number;
-            /** Nans */
-            nans: number;
-            /** Infinities */
-            infinities: number;
-            /** Counts */
-            counts: number[];
             /** Changed */
             changed: number | null;
+            /** Counts */
+            counts: number[];
+            /** Highest */
+            highest: number | null;
+            /** Infinities */
+            infinities: number;
+            /** Lowest */
+            lowest: number | null;
+            /** Mean */
+            mean: number | null;
+            /** Name */
+            name: string;
+            /** Nans */
+            nans: number;
+            /** Std */
+            std: number | null;
+            /** Zeros */
+            zeros: number;
         };
         /**
          * TrashEntry
          * @description A run in the trash.
          */
         TrashEntry: {
+            /** Deleted At */
+            deleted_at: number;
             /** Id */
             id: string;
             /** Name */
             name: string;
-            /** Deleted At */
-            deleted_at: number;
             /** Nbytes */
             nbytes: number;
         };
@@ -1497,15 +1525,24 @@ export interface components {
             /** Message */
             message: string;
         };
+        /** ValidationError */
+        ValidationError: {
+            /** Context */
+            ctx: Record<string, never>;
+            /** Input */
+            input: unknown;
+            /** Location */
+            loc: (string | number)[];
+            /** Message */
+            msg: string;
+            /** Error Type */
+            type: string;
+        };
         /**
          * ValueTable
          * @description Columns of many runs, for parallel coordinates and scatter: `columns[name][i]` is of run `names[i]`.
          */
         ValueTable: {
-            /** Names */
-            names: string[];
-            /** States */
-            states: string[];
             /** Columns */
             columns: {
                 [key: string]: (boolean | number | string | unknown[] | {
@@ -1514,46 +1551,50 @@ export interface components {
             };
             /** Matched */
             matched: number;
+            /** Names */
+            names: string[];
+            /** States */
+            states: string[];
         };
         /**
          * WaitingRun
          * @description A run that waits, and why.
          */
         WaitingRun: {
+            /** After */
+            after: string[];
+            /** Is Held */
+            is_held: boolean;
+            /** Label */
+            label: string;
             /** Name */
             name: string;
             /** Priority */
             priority: number;
-            /** After */
-            after: string[];
             /** Reason */
             reason: string;
-            /** Is Held */
-            is_held: boolean;
-            /** Waits Since */
-            waits_since: number;
-            /** Label */
-            label: string;
             /** Takes S */
             takes_s: number | null;
+            /** Waits Since */
+            waits_since: number;
         };
         /**
          * WeightStatistics
          * @description Of all tensors of a checkpoint.
          */
         WeightStatistics: {
-            /** Reference */
-            reference: string;
             /** Compared With */
             compared_with: string | null;
-            /** Tensors */
-            tensors: components["schemas"]["TensorStatistics"][];
-            /** Nans */
-            nans: number;
             /** Infinities */
             infinities: number;
+            /** Nans */
+            nans: number;
             /** Problem */
             problem: string | null;
+            /** Reference */
+            reference: string;
+            /** Tensors */
+            tensors: components["schemas"]["TensorStatistics"][];
         };
     };
     responses: never;
@@ -1563,4 +1604,92 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    login_api_login_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What is wrong */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    logout_api_logout_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What is wrong */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    session_api_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description What is wrong */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+}

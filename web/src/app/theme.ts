@@ -5,7 +5,8 @@ import { kept } from './kept';
 export type Theme = 'auto' | 'dark' | 'light';
 export const theme = kept<Theme>('theme', 'auto');
 const system = matchMedia('(prefers-color-scheme: dark)');
-const now = (): 'dark' | 'light' => (theme.get() === 'auto' ? (system.matches ? 'dark' : 'light') : (theme.get() as 'dark'));
+const now = (): 'dark' | 'light' =>
+  theme.get() === 'auto' ? (system.matches ? 'dark' : 'light') : (theme.get() as 'dark');
 export const shownTheme = makeStore<'dark' | 'light'>(now());
 
 function apply(): void {
@@ -25,5 +26,7 @@ export function useShownTheme(): 'dark' | 'light' {
 }
 
 export function nextTheme(): void {
-  theme.set((before) => (before === 'auto' ? (shownTheme.get() === 'dark' ? 'light' : 'dark') : before === 'dark' ? 'light' : 'auto'));
+  theme.set((before) =>
+    before === 'auto' ? (shownTheme.get() === 'dark' ? 'light' : 'dark') : before === 'dark' ? 'light' : 'auto',
+  );
 }

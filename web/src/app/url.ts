@@ -20,7 +20,9 @@ export function parseUrl(path: string, search: string): Url {
 export function formatUrl({ place, params }: Url): string {
   const search = new URLSearchParams(params)
     .toString()
-    .replace(/%(2F|2C|3A|40|28|29|5B|5D|3C|3E|7C)/g, (code) => decodeURIComponent(code).replace(/[<>]/g, encodeURIComponent));
+    .replace(/%(2F|2C|3A|40|28|29|5B|5D|3C|3E|7C)/g, (code) =>
+      decodeURIComponent(code).replace(/[<>]/g, encodeURIComponent),
+    );
   return `/${place}${search ? `?${search}` : ''}`;
 }
 
@@ -32,11 +34,8 @@ export type Patch = Readonly<Record<string, string | null>>;
 /** Changes some of what the URL says; null removes. `replace`: no entry in the browser's history (typing, dragging). */
 export function go(patch: Patch, how: { place?: Place; replace?: boolean } = {}): void {
   const before = url.get();
-  const params: Record<string, string> = { ...before.params };
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === null) delete params[name];
-    else params[name] = value;
-  }
+  const said = Object.entries({ ...before.params, ...patch }).filter((one): one is [string, string] => one[1] !== null);
+  const params = Object.fromEntries(said);
   const after = { place: how.place ?? before.place, params };
   const text = formatUrl(after);
   if (text === formatUrl(before)) return;

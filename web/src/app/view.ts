@@ -54,7 +54,8 @@ export const PLAIN_VIEW: View = {
   tab: null,
 };
 
-const list = (text: string | undefined) => (text === undefined ? null : text === '' ? [] : text.split(',').map(unescapeItem));
+const list = (text: string | undefined) =>
+  text === undefined ? null : text === '' ? [] : text.split(',').map(unescapeItem);
 const escapeItem = (item: string) => item.replace(/[%,]/g, encodeURIComponent);
 const unescapeItem = (item: string) => item.replace(/%(25|2C)/g, decodeURIComponent);
 

@@ -13,7 +13,8 @@ export interface Wanted {
 
 export interface Connection {
   state: 'connecting' | 'open' | 'lost';
-  /** Milliseconds since 1970 of the next try, where it is lost. */
+  /** Milliseconds since 1970, where it is lost: since when, and when the next try is. */
+  since: number;
   nextTry: number;
 }
 
@@ -41,7 +42,7 @@ export function merged(wanted: Wanted[]): Record<string, unknown> {
 }
 
 export class Live {
-  readonly connection = makeStore<Connection>({ state: 'connecting', nextTry: 0 });
+  readonly connection = makeStore<Connection>({ state: 'connecting', since: 0, nextTry: 0 });
   private socket: WebSocket | null = null;
   private failures = 0;
   private server: string | null = null;
@@ -63,7 +64,9 @@ export class Live {
       this.socket = null;
       const wait = WAITS_MS[Math.min(this.failures, WAITS_MS.length - 1)]!;
       this.failures += 1;
-      this.connection.set({ state: 'lost', nextTry: Date.now() + wait });
+      const before = this.connection.get();
+      const since = before.state === 'lost' ? before.since : Date.now();
+      this.connection.set({ state: 'lost', since, nextTry: Date.now() + wait });
       this.retry = setTimeout(() => this.start(), wait);
     };
   }
@@ -106,7 +109,7 @@ export class Live {
       const isAnew = isAgain && this.server !== message.server;
       this.server = message.server;
       this.failures = 0;
-      this.connection.set({ state: 'open', nextTry: 0 });
+      this.connection.set({ state: 'open', since: 0, nextTry: 0 });
       this.tell('hello', message);
       if (isAgain) this.tell('again', isAnew);
     } else this.tell(message.type, message);

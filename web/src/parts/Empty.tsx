@@ -3,7 +3,17 @@ import type { ReactNode } from 'react';
 import { Copy } from './Copy';
 import css from './Empty.module.css';
 
-export function Empty({ title, text, command, children }: { title: string; text?: ReactNode; command?: string; children?: ReactNode }) {
+export function Empty({
+  title,
+  text,
+  command,
+  children,
+}: {
+  title: string;
+  text?: ReactNode;
+  command?: string;
+  children?: ReactNode;
+}) {
   return (
     <div className={css.empty}>
       <h2>{title}</h2>

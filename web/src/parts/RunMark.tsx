@@ -2,11 +2,26 @@
 import { names } from './names';
 import css from './RunMark.module.css';
 
-export const MARKS = ['M4 8a4 4 0 1 0 8 0a4 4 0 1 0-8 0z', 'M8 2.8L13.2 8 8 13.2 2.8 8z', 'M8 3l5.2 9.4H2.8z', 'M4 4h8v8H4z'];
+export const MARKS = [
+  'M4 8a4 4 0 1 0 8 0a4 4 0 1 0-8 0z',
+  'M8 2.8L13.2 8 8 13.2 2.8 8z',
+  'M8 3l5.2 9.4H2.8z',
+  'M4 4h8v8H4z',
+];
 const MARK_NAMES = ['circle', 'diamond', 'triangle', 'square'];
 export const COLOUR_NAMES = ['blue', 'orange', 'green', 'red', 'purple', 'cyan', 'yellow', 'grey'];
 
-export function RunMark({ colour, mark, isFaded = false, size = 12 }: { colour: number; mark: number; isFaded?: boolean; size?: number }) {
+export function RunMark({
+  colour,
+  mark,
+  isFaded = false,
+  size = 12,
+}: {
+  colour: number;
+  mark: number;
+  isFaded?: boolean;
+  size?: number;
+}) {
   return (
     <svg
       width={size}

@@ -14,7 +14,15 @@ const SIGNS: Record<string, string> = {
   unknown: '?',
 };
 
-export function StateWord({ state, short = false, tip }: { state: string; short?: boolean; tip?: string | null | undefined }) {
+export function StateWord({
+  state,
+  short = false,
+  tip,
+}: {
+  state: string;
+  short?: boolean;
+  tip?: string | null | undefined;
+}) {
   const kind = ['failed', 'crashed'].includes(state) ? css.bad : state === 'running' ? css.live : css.calm;
   return (
     <span className={names(css.state, kind)} data-tip={tip ?? (short ? state : undefined)}>

@@ -21,7 +21,16 @@ export interface VirtualListProps {
 /** Browsers give up on elements higher than this (Firefox 17.9, Chromium 33.5 million pixels). */
 const MOST_PX = 15_000_000;
 
-export function VirtualList({ count, rowHeight, children, onRange, onScrolled, className, label, handle }: VirtualListProps) {
+export function VirtualList({
+  count,
+  rowHeight,
+  children,
+  onRange,
+  onScrolled,
+  className,
+  label,
+  handle,
+}: VirtualListProps) {
   const ref = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 0 });
   const full = count * rowHeight;
