@@ -181,5 +181,3 @@ def _zip_time(moment: float) -> tuple[int, int, int, int, int, int]:
 
     told = time.localtime(moment)
     return (max(1980, told.tm_year), told.tm_mon, told.tm_mday, told.tm_hour, told.tm_min, told.tm_sec)
-
-

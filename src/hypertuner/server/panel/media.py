@@ -136,7 +136,9 @@ def _in_line(attempt: int, at: int, line: bytes) -> list[Logged]:
     try:
         record = orjson.loads(line)
         step, values = int(record["step"]), record["values"]
-        media = [(name, said) for name, said in values.items() if isinstance(said, dict) and said.get("media") in _KINDS]
+        media = [
+            (name, said) for name, said in values.items() if isinstance(said, dict) and said.get("media") in _KINDS
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
     return [
@@ -181,9 +183,13 @@ def _numbers(values: object) -> list[float] | None:
 def _read(run: Run, logged: Logged, most_bytes: int) -> bytes:
     name = logged.said.get("file")
     if not isinstance(name, str) or not _FILE.fullmatch(name):
-        raise NoSuchFileError(f"What {run.name!r} logged as {logged.name!r} at step {logged.step} names no file of its.")
+        raise NoSuchFileError(
+            f"What {run.name!r} logged as {logged.name!r} at step {logged.step} names no file of its."
+        )
     with open_file(run, ("attempts", str(logged.attempt), "media", name)) as file:
         data = file.read(most_bytes + 1) or b""
     if len(data) > most_bytes:
-        raise NoSuchFileError(f"{logged.name!r} at step {logged.step} has more than {most_bytes >> 20} MB: get the file.")
+        raise NoSuchFileError(
+            f"{logged.name!r} at step {logged.step} has more than {most_bytes >> 20} MB: get the file."
+        )
     return data
