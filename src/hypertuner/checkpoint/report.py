@@ -94,8 +94,7 @@ class LoadReport:
         total = len(self.loaded) + len(self.missing) + len(self.mismatched)
         lines = [f"kept {len(self.loaded)} of {total} tensors, {100 * self.share:.1f} % of parameters"]
         for mismatch in self.mismatched[:8]:
-            cause = cause(mismatch, saved_config, config)
-            lines.append(f"  {mismatch}{cause}: new")
+            lines.append(f"  {mismatch}{cause(mismatch, saved_config, config)}: new")
         if len(self.mismatched) > 8:
             lines.append(f"  … and {len(self.mismatched) - 8} more that do not fit")
         for names, what, grew in (

@@ -1,4 +1,4 @@
-"""What people do to runs from the page: each as the command line does it, run by run, and what could not be done said."""
+"""What people do to runs from the page: as the command line does it, run by run; what could not be done is said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypertuner.checkpoint import offer, pins
-from hypertuner.errors import ConfigError, HypertunerError, QueueError, RunNotFoundError, StorageError, first_line
+from hypertuner.errors import ConfigError, HypertunerError, QueueError, RunNotFoundError, first_line
 from hypertuner.queue import combining, make, stopping
 from hypertuner.queue import resume as resuming
 from hypertuner.queue.code import changed_sources
@@ -148,7 +148,7 @@ class _Acts:
         return run.name
 
     def _look_for_children(self) -> None:
-        """Which runs begin from those that are to go: one that waits or runs keeps its parent, others have the weights."""
+        """Which runs begin from those that are to go: one that waits or runs holds its parent, others have its weights."""
         rows = self._engines.rows().rows
         born = children(self._engines.family.births(rows))
         leaving = [Run(self._storage.path / name) for name in self._names if name in {row.name for row in rows}]
@@ -163,8 +163,6 @@ class _Acts:
     def _trash(self, name: str) -> str:
         run = self._storage.open(name)
         check_one_may_leave(run, self._needed)
-        if run.is_waiting():
-            raise StorageError(f"Run {name!r} is in the queue.\n  Take it out first.", path=run.folder)
         self._storage.delete(run)
         return run.name
 

@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from hypertuner.index.row import RunRow as Row
 from hypertuner.index.runs import runs
 from hypertuner.index.table import RunTable
 from hypertuner.server.contract.queue import QueueView
+from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.draining.drains import Draining
 from hypertuner.server.draining.machine import Machine
 from hypertuner.server.draining.view import QueueSeen
 from hypertuner.server.launching.scripts import ScriptsOf
+from hypertuner.server.panel import plain
 from hypertuner.server.panel.media import MediaOf
 from hypertuner.server.panel.output import Outputs
 from hypertuner.server.weights.checkpoints import Checkpoints
@@ -29,6 +32,10 @@ class Engines:
         self.storage = storage
         self.rows: Callable[[], RunTable] = lambda: runs(storage=storage)
         """The runs as they are now."""
+        self.shown: Callable[[Row], RunRow] = plain.shown
+        """A run's row as the page gets it."""
+        self.look: Callable[[str], tuple[int, int]] = plain.look
+        """Colour and mark of a run."""
         self.outputs = Outputs()
         self.media = MediaOf()
         self.checkpoints = Checkpoints()

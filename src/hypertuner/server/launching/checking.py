@@ -1,4 +1,4 @@
-"""Whether new runs may be made as they are asked for: each setting's type, near names, how many runs, the parent's fit."""
+"""Whether new runs may be made as they are asked for: types of settings, near names, how many, the parent's fit."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
+ANYTHING = Kind()
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Setting:
     """One setting of a script."""
 
     key: str
-    kind: Kind = Kind()
+    kind: Kind = ANYTHING
     default: Any = UNKNOWN
     """UNKNOWN where there is none, or only running the script tells it."""
     is_required: bool = False

@@ -1,5 +1,5 @@
-"""Whether a checkpoint's weights will fit the model of a new run, before its script runs: by the shapes that runs of the
-same script have saved. Where none tells, that is said."""
+"""Whether a checkpoint's weights will fit the model of a new run, before its script runs: by the shapes that runs of
+the same script have saved. Where none tells, that is said."""
 
 from __future__ import annotations
 

@@ -173,8 +173,4 @@ def _script(path: Path) -> Script:
 
 def _stamps_beside(script: Path) -> tuple[object, ...]:
     """Of the modules beside it: what a script declares may stand in one of them."""
-    return tuple(
-        (path.name, status.st_mtime_ns)
-        for path in sorted(script.parent.glob("*.py"))[:200]
-        if (status := path.stat()) is not None
-    )
+    return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(script.parent.glob("*.py"))[:200])

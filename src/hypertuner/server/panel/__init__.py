@@ -1,1 +1,1 @@
-"""The run panel: one run whole, its output, files and media. Everything is read by file descriptor, links never followed."""
+"""The run panel: one run whole, its output, files and media, read by file descriptor: no link is followed."""

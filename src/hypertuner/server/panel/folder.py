@@ -12,7 +12,6 @@ import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import xxhash
 
@@ -91,7 +90,7 @@ def chunks(file: io.FileIO) -> Iterator[bytes]:
 def zipped(run: Run) -> Iterator[bytes]:
     """A zip archive of a run's files, made while it is read: it takes no room anywhere."""
     pieces = _Pieces()
-    with zipfile.ZipFile(pieces, mode="w", allowZip64=True) as archive:  # type: ignore[call-overload]  # a stream
+    with zipfile.ZipFile(pieces, mode="w", allowZip64=True) as archive:
         for listed in list_files(run):
             try:
                 file = open_file(run, listed.parts)
@@ -159,7 +158,7 @@ def _list(folder: int, above: tuple[str, ...], found: list[Listed]) -> None:
         if len(found) >= _MOST_FILES:
             return
         try:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)  # noqa: PTH116  # by descriptor
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 found.append(Listed(_id_of((*above, name)), (*above, name), status.st_size, status.st_mtime))
             elif stat.S_ISDIR(status.st_mode) and len(above) < _DEEPEST:

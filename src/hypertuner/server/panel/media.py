@@ -1,4 +1,4 @@
-"""The images, texts and histograms that a run's script logged: found in its metrics, their files opened by descriptor."""
+"""The images, texts and histograms that a run's script logged: found in its metrics, files opened by descriptor."""
 
 from __future__ import annotations
 

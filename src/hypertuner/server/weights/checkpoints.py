@@ -1,9 +1,8 @@
-"""The checkpoints of a storage's runs, each as a row: what its index says of it, read once while the file is the same."""
+"""The checkpoints of a storage's runs, each as a row: what its index says, read once while the file is the same."""
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from hypertuner.server.contract.detail import CheckpointRow
 from hypertuner.server.contract.models import CheckpointsPage
 from hypertuner.server.weights.family import Birth
 from hypertuner.store import CheckpointFile, Run, records
+from hypertuner.store.attempt import names_in
 from hypertuner.store.direction import direction
+from hypertuner.store.layout import AttemptLayout
 
 MODEL = "model"
 """What stands for the checkpoint of a run that has no other file than its model.pt."""
@@ -100,7 +101,7 @@ class Checkpoints:
         return found
 
     def find(self, run: Run, which: str) -> Saved:
-        """The checkpoint of a run that `which` names: 'last', 'best', a step, 'model'. Raises: CheckpointNotFoundError."""
+        """The one that `which` names: 'last', 'best', a step, 'model'. Raises: CheckpointNotFoundError."""
         found = self.of(run)
         for saved in reversed(found):
             is_it = {"last": saved.is_last, "best": saved.is_best, MODEL: saved.is_offered or saved.is_alone}
@@ -133,19 +134,10 @@ class Checkpoints:
 def _stamp(run: Run) -> object:
     """Differs when a checkpoint came or went, was thinned, pinned, or offered."""
     places = [run.layout.attempts, run.layout.notes, run.layout.model]
-    with os.scandir(run.layout.attempts) if run.layout.attempts.is_dir() else _nothing() as attempts:
-        for entry in attempts:
-            attempt = Path(entry.path)
-            places += [attempt / "checkpoints", attempt / "parent.json"]
+    for name in names_in(run.layout.attempts):
+        attempt = AttemptLayout(run.layout.attempts / name)
+        places += [attempt.checkpoints, attempt.parent]
     return tuple(_stamp_of(place) for place in sorted(places))
-
-
-class _nothing:  # noqa: N801  # stands for a scandir of no folder
-    def __enter__(self) -> Iterable[os.DirEntry[str]]:
-        return ()
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _stamp_of(path: Path) -> tuple[str, int, int]:
