@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypertuner import settings
 from hypertuner.checkpoint import report
 from hypertuner.checkpoint.format import archive
 from hypertuner.errors import StorageError
@@ -104,10 +105,12 @@ def _compared(
     parts += [f"{len(missing)} not in the parent: new"] if missing else []
     parts += [f"{len(unexpected)} of the parent's have no place"] if unexpected else []
     share = _share(here, {one.name for one in wrong} | set(missing))
+    floor = settings.MATCH_FLOOR.get()
     if not is_whole:
-        parts.append(f"{100 * share:.1f} % of the values are kept")
+        too_few = f": below {100 * floor:.0f} % the run refuses them" if share < floor else ""
+        parts.append(f"{100 * share:.1f} % of the values are kept{too_few}")
     return FitReport(
-        fits="yes" if is_whole else "partly" if fitting else "no",
+        fits="yes" if is_whole else "partly" if fitting and share >= floor else "no",
         tensors=len(here),
         fitting=fitting,
         mismatched=[_mismatch(one, parent_config, config) for one in wrong[:_SHOWN]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ _LONGEST_LINE = 2000
 _LONGEST_TITLE = 300
 _FRAME = re.compile(r'^ *File "(.+)", line ([0-9]{1,9})', re.MULTILINE)
 _NAN = re.compile(r"\b(nan|not finite|non-?finite|inf(inity)?|diverged)\b", re.IGNORECASE)
+_MISFIT = re.compile(r"probably because ([^ ]{1,200}) ([0-9]{1,12})→[0-9]")
 _LOSS = re.compile(r"loss|nll|perplexity|error", re.IGNORECASE)
 _TITLES = {
     "gpu memory": "CUDA out of memory",
@@ -70,6 +72,9 @@ def suggestion(
         for key in _settings_called(_BATCH, config):
             if type(size := config[key]) is int and size > 1:
                 return Suggestion(key=key, value=size, instead=size // 2)
+    if ended is not None and (match := _MISFIT.search(ended.traceback or "")) and match[1] in config:
+        was = json.loads(match[2])
+        return Suggestion(key=match[1], value=config[match[1]], instead=was)
     said = "\n".join([ended.reason if ended is not None else "", *lines[-5:]])
     is_lost = any(
         isinstance(value, float) and not math.isfinite(value) and _LOSS.search(key) for key, value in last.items()

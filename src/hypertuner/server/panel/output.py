@@ -26,8 +26,19 @@ _MOST_MATCHES = 10_000
 _SEARCHES_FOR_S = 5.0
 _KEPT = 32
 _NOTICE = re.compile(rb"\[[0-9.]+ [kMGT]?B of output left out\]\n?")
-_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_ERRORS = re.compile(r"error|exception|traceback|fatal|critical|failed|failure|killed|out of memory|assert")
+_CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ERRORS = (
+    "error",
+    "exception",
+    "traceback",
+    "fatal",
+    "critical",
+    "failed",
+    "failure",
+    "killed",
+    "out of memory",
+    "assert",
+)
 
 
 @dataclass
@@ -72,14 +83,13 @@ class _Index:
         found = data.count(b"\n")
         if (self.lines + found) // _EVERY > self.lines // _EVERY:
             start = (after[0], after[1] - len(data)) if _is_in_file(self.end, after, data) else None
-            at, lines = -1, self.lines
-            for _ in range(found):
-                at = data.index(b"\n", at + 1)
-                lines += 1
-                if lines % _EVERY == 0:
-                    # Of what stands for removed parts only the end has a place in the files.
-                    begin = (start[0], start[1] + at + 1) if start is not None else after
-                    self.begins.append(begin if start is not None or at + 1 == len(data) else self.begins[-1])
+            at = 0
+            for lines in range(self.lines - self.lines % _EVERY + _EVERY, self.lines + found + 1, _EVERY):
+                ahead = lines - max(self.lines, lines - _EVERY)
+                at = len(data) - len(data[at:].split(b"\n", ahead)[-1])
+                # Of what stands for removed parts only the end has a place in the files.
+                begin = (start[0], start[1] + at) if start is not None else after
+                self.begins.append(begin if start is not None or at == len(data) else self.begins[-1])
         self.lines += found
         last = data.rfind(b"\n")
         self.held = self.held + len(data) if last < 0 else len(data) - last - 1
@@ -124,15 +134,19 @@ class Outputs:
             total = index.total
         wanted, found, until = text.casefold(), list[int](), time.monotonic() + _SEARCHES_FOR_S
         is_cut = False
-        for number, line in _lines(index, 0, total, most_bytes=None):
-            plain = line.casefold()
-            if "\x1b" in plain:
-                plain = _CONTROL.sub("", plain)
-            if wanted in plain and (not errors or _ERRORS.search(plain)):
-                found.append(number)
-            if len(found) >= _MOST_MATCHES or (number % 4096 == 0 and time.monotonic() > until):
-                is_cut = True
+        for number, whole in _blocks(index.layout, total):
+            plain = _plain(whole)
+            if wanted not in plain or (errors and not _tells_of_error(plain)):
+                continue
+            for place, line in enumerate(plain.split("\n")):
+                if "\r" in line:
+                    line = line.rstrip("\r").rpartition("\r")[2]
+                if wanted in line and (not errors or _tells_of_error(line)):
+                    found.append(number + place)
+            if len(found) >= _MOST_MATCHES or time.monotonic() > until:
+                is_cut = len(found) > _MOST_MATCHES or number + whole.count(b"\n") + 1 < total
                 break
+        del found[_MOST_MATCHES:]
         return OutputMatches(total=len(found), lines=found, is_cut=is_cut)
 
     def _index(self, attempt: Attempt) -> _Index:
@@ -146,9 +160,7 @@ class Outputs:
             return index
 
 
-def _lines(
-    index: _Index, begin: int, count: int, *, most_bytes: int | None = _MOST_WINDOW_BYTES
-) -> Iterator[tuple[int, str]]:
+def _lines(index: _Index, begin: int, count: int) -> Iterator[tuple[int, str]]:
     """`count` lines from number `begin` on, with their numbers."""
     place = min(begin // _EVERY, len(index.begins) - 1)
     position, number = index.begins[place], place * _EVERY
@@ -168,10 +180,35 @@ def _lines(
                 return
             if number >= begin:
                 told += len(line)
-                if most_bytes is not None and told > most_bytes:
+                if told > _MOST_WINDOW_BYTES:
                     return
                 yield number, _text(line)
             number += 1
+
+
+def _tells_of_error(text: str) -> bool:
+    return any(word in text for word in _ERRORS)
+
+
+def _blocks(layout: AttemptLayout, total: int) -> Iterator[tuple[int, bytes]]:
+    """All lines up to number `total`, many at a time, each lot with the number of its first."""
+    reader, position, rest, number = OutputReader(layout), START, b"", 0
+    while number < total:
+        data, position = reader.read(position)
+        if not data:
+            if rest:
+                yield number, rest
+            return
+        whole, cut, rest = (rest + data).rpartition(b"\n")
+        if cut:
+            yield number, whole
+            number += whole.count(b"\n") + 1
+
+
+def _plain(data: bytes) -> str:
+    """Output as it is compared: small letters, no control sequences."""
+    text = data.decode("utf-8", "replace").casefold()
+    return _CONTROL.sub("", text) if "\x1b" in text else text
 
 
 def _text(line: bytes) -> str:
