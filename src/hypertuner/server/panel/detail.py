@@ -152,9 +152,13 @@ def _environment(started: records.Started) -> Iterable[tuple[str, Any]]:
 
 
 def _files(run: Run) -> list[FileEntry]:
+    try:
+        files = folder.list_files(run)
+    except OSError:  # a run's folder that is a link to elsewhere is not looked into
+        return []
     return [
         FileEntry(id=file.id, name=file.name, nbytes=file.nbytes, changed_at=file.changed_at)
-        for file in folder.list_files(run)[:_MOST_FILES_TOLD]
+        for file in files[:_MOST_FILES_TOLD]
     ]
 
 
