@@ -165,7 +165,9 @@ def _by_kind(pair: tuple[Any, int]) -> tuple[int, float, str]:
     value = pair[0]
     if isinstance(value, (int, float)):
         return (0, value, "")
-    return (1, 0, value) if isinstance(value, str) else (2, 0, text_of(list(value) if isinstance(value, tuple) else value))
+    return (
+        (1, 0, value) if isinstance(value, str) else (2, 0, text_of(list(value) if isinstance(value, tuple) else value))
+    )
 
 
 def is_same(left: Any, right: Any) -> bool:

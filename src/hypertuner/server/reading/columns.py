@@ -129,22 +129,19 @@ def groups_of(rows: Collection[Packed], by: Sequence[str], metrics: Sequence[str
         if told not in found:
             found[told] = (values, [])
         found[told][1].append(row)
-    ranked = sorted(found.values(), key=lambda group: -len(group[1]))
     return [
         {
             "values": values,
             "runs": len(members),
             "names": [row[NAME] for row in members[:_MOST_NAMES]],
-            "metrics": {
-                metric: statistics_of(members, metric, of)
-                for metric in (
-                    metrics
-                    or list(dict.fromkeys(key for row in members for key in row[SHAPE].names["metrics"]))[:_MOST_METRICS]
-                )
-            },
+            "metrics": {metric: statistics_of(members, metric, of) for metric in metrics or _logged_by(members)},
         }
-        for values, members in ranked
+        for values, members in sorted(found.values(), key=lambda group: -len(group[1]))
     ]
+
+
+def _logged_by(rows: Collection[Packed]) -> list[str]:
+    return list(dict.fromkeys(key for shape in by_shape(rows) for key in shape.names["metrics"]))[:_MOST_METRICS]
 
 
 def _spelled(value: Any) -> str:
