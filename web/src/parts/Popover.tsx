@@ -1,5 +1,5 @@
 // A panel below the button that opens it; a click elsewhere or Escape closes it, and the focus goes back.
-import { type ReactNode, useId, useLayoutEffect, useRef, useState } from 'react';
+import { type ReactNode, useCallback, useId, useLayoutEffect, useRef, useState } from 'react';
 import { Button, type ButtonProps } from './Button';
 import css from './Popover.module.css';
 
@@ -25,6 +25,7 @@ export function Popover({
     panel.addEventListener('toggle', toggled);
     return () => panel.removeEventListener('toggle', toggled);
   }, []);
+  const close = useCallback(() => box.current?.hidePopover(), []);
   const open = () => {
     const panel = box.current!;
     panel.showPopover();
@@ -37,17 +38,12 @@ export function Popover({
   return (
     <>
       <span ref={opener}>
-        <Button
-          {...look}
-          aria-expanded={isOpen}
-          aria-controls={id}
-          onClick={() => (isOpen ? box.current!.hidePopover() : open())}
-        >
+        <Button {...look} aria-expanded={isOpen} aria-controls={id} onClick={() => (isOpen ? close() : open())}>
           {button}
         </Button>
       </span>
       <div ref={box} id={id} popover="auto" role="dialog" aria-label={label} className={css.panel} style={{ width }}>
-        {isOpen && children(() => box.current!.hidePopover())}
+        {isOpen && children(close)}
       </div>
     </>
   );

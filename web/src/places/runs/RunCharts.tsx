@@ -138,24 +138,22 @@ const fill = (chart: string | null) => changeView({ chart });
 
 /** All metrics that these runs have logged: those whose direction is known first. */
 function useMetrics(rows: readonly RunRow[], known: Columns | null): MetricColumn[] {
-  const held = useRef<MetricColumn[]>([]);
-  return useMemo(() => {
+  const all = useMemo(() => {
     const counts = new Map<string, number>();
     for (const row of rows) for (const key of Object.keys(row.metrics)) counts.set(key, (counts.get(key) ?? 0) + 1);
-    const all = [...counts].map(([key, runs]): MetricColumn => {
-      const found = known?.metrics.find((one) => one.key === key);
+    const found = [...counts].map(([key, runs]): MetricColumn => {
       const at = key.lastIndexOf('/');
-      return found ?? { key, name: key, group: at < 0 ? '' : key.slice(0, at), runs, direction: directionOf(key) };
+      const group = at < 0 ? '' : key.slice(0, at);
+      return (
+        known?.metrics.find((one) => one.key === key) ?? { key, name: key, group, runs, direction: directionOf(key) }
+      );
     });
-    all.sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
-    const isSame =
-      all.length === held.current.length &&
-      all.every((one, i) => one.key === held.current[i]!.key && one.direction === held.current[i]!.direction);
-    // eslint-disable-next-line react-hooks/refs -- the same list while it says the same: charts stay as they are
-    if (!isSame) held.current = all;
-    // eslint-disable-next-line react-hooks/refs
-    return held.current;
+    return found.sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
   }, [rows, known]);
+  const said = all.map((one) => `${one.key} ${one.direction}`).join('\n');
+  // The same list while it says the same, so that charts stay as they are when rows change.
+  // eslint-disable-next-line react-hooks/exhaustive-deps
+  return useMemo(() => all, [said]);
 }
 
 const directionOf = (key: string) =>
