@@ -26,12 +26,12 @@ function readJson(text: string): Pasted {
 }
 
 /** A nested object under dotted keys; an empty one stays a value. */
-export function flat(value: { [key: string]: Value }, prefix = ""): Record<string, Value> {
+export function flat(value: { [key: string]: unknown }, prefix = ""): Record<string, Value> {
   const found: Record<string, Value> = {};
   for (const [key, inner] of Object.entries(value)) {
     const isGroup = typeof inner === "object" && inner !== null && !Array.isArray(inner) && Object.keys(inner).length > 0;
-    if (isGroup) Object.assign(found, flat(inner, `${prefix}${key}.`));
-    else found[prefix + key] = inner;
+    if (isGroup) Object.assign(found, flat(inner as { [key: string]: unknown }, `${prefix}${key}.`));
+    else found[prefix + key] = inner as Value;
   }
   return found;
 }

@@ -1,7 +1,9 @@
 /** What people type as a setting's value, and the value that it stands for; as the library reads its command line. */
 
+import type { Value } from "../api/types";
+
 export type Kind = "int" | "float" | "bool" | "str" | "list" | "unknown";
-export type Value = boolean | number | string | null | Value[] | { [key: string]: Value };
+export type { Value };
 
 /** A value, or why the text is none. `warning`: it is one, but not what one would expect here. */
 export type Read = { value: Value; warning?: string } | { problem: string };
