@@ -13,13 +13,14 @@ DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
 
-.PHONY: help setup demo check lint types floors test bench faults docs clean
+.PHONY: help setup demo check lint types floors openapi test bench faults docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup    create $(VENV) and install hypertuner with its tools (PYTHON=python3.12 picks another Python)"
 	@echo "make demo     train three small models on handwritten digits and show what hypertuner does with them"
 	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
+	@echo "make openapi  write web/openapi.json, out of which the page's types are made, from the server's own types"
 	@echo "make test     make check, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
 	@echo "make bench    measure hypertuner against its peers (make bench ARGS='--only log --quick' for a part)"
 	@echo "make faults   plant faults into the code that saves, one by one, and show that the tests find each"
@@ -43,6 +44,9 @@ types: $(READY)
 
 floors: $(READY)
 	$(BIN)/lint-imports
+
+openapi: $(READY)
+	@$(BIN)/python scripts/openapi.py
 
 # Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
 test: check $(TIMM)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from hypertuner.store import Storage
+
+
+class Engine(Protocol):
+    """Something of the server that works beside the requests: it starts before the first, and stops after the last."""
+
+    def start(self) -> None:
+        """Begin; in the thread of the event loop, so soon done. Raises HypertunerError: the server does not start."""
+
+    def stop(self) -> None:
+        """End, within seconds. What the user's scripts do goes on."""
 
 
 @dataclass
@@ -20,8 +30,15 @@ class State:
     storage: Storage
     launchable: Path | None = None
     """The script, or the folder of scripts, that may be started."""
+    slots: int | None = None
+    """How many runs at once; None: as many as the queue itself finds right."""
+    drains: bool = True
+    """Whether it starts what waits in the queue."""
+    is_demo: bool = False
     server: str = field(default_factory=lambda: secrets.token_hex(8))
     """Another one each time the server is started."""
+    engines: list[Engine] = field(default_factory=list)
+    """Started in this order, stopped in the other."""
 
 
 def _current(connection: HTTPConnection) -> State:

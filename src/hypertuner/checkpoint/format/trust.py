@@ -14,18 +14,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import secrets
-import stat
-import sys
 from pathlib import Path
 
 from hypertuner import files
-from hypertuner.errors import ConfigError, StorageError, first_line
+from hypertuner.errors import ConfigError
 from hypertuner.settings import config_folder
+from hypertuner.store import secret
 
 VARIABLE = "HYPERTUNER_KEY"
 LEAST_CHARACTERS = 16
-_MOST_BYTES = 4096
 _KEY_DOMAIN = b"hypertuner key 1\0"
 _MARK_DOMAIN = b"hypertuner mark 1\0"
 
@@ -40,18 +37,12 @@ def user_key() -> bytes:
     if text := os.environ.get(VARIABLE):
         return _key_from(text, VARIABLE, None)
     path = config_folder() / "key"
-    try:
-        text = _read(path)
-        if text is None:
-            text = _make(path)
-    except (OSError, StorageError) as error:
-        why = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise ConfigError(
-            f"the key that marks your own models can be neither read nor made: {why}.\n"
-            f"  It belongs at {path}. Make that folder yours, or set {VARIABLE} or HYPERTUNER_HOME.",
-            key=VARIABLE,
-            path=path,
-        ) from error
+    text = secret.read_or_make(
+        path,
+        "the key that marks your own models",
+        variables=f"{VARIABLE} or HYPERTUNER_HOME",
+        when_deleted="files it marked lose your trust",
+    )
     return _key_from(text, str(path), path)
 
 
@@ -78,32 +69,6 @@ def _key_from(text: str, source: str, path: Path | None) -> bytes:
         )
     # surrogateescape: the environment may hold bytes that are no UTF-8, and every text is a key.
     return hashlib.sha256(_KEY_DOMAIN + text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _read(path: Path) -> str | None:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return None
-    with file:
-        mode = os.fstat(file.fileno()).st_mode
-        if sys.platform != "win32" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(
-                f"other users can read or change the key at {path} (mode {stat.S_IMODE(mode):04o}).\n"
-                f"  chmod 600 {path}   or, if others may have read it, delete it: files it marked lose your trust.",
-                path=path,
-            )
-        return file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
-
-
-def _make(path: Path) -> str:
-    files.make_folder(path.parent, mode=0o700)
-    text = secrets.token_hex(32)
-    try:
-        files.put_new(path, f"{text}\n".encode(), mode=0o600)
-    except FileExistsError:  # another process was first: its key is the key
-        return _read(path) or ""
-    return text
 
 
 def vouch(mark: str) -> bool:

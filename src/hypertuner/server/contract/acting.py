@@ -15,7 +15,7 @@ Action = Literal[
 
 
 class ActionAsked(BaseModel):
-    """One thing done to some runs. `tag`: for 'tag' and 'untag'. `references`: for 'pin' and 'unpin', of checkpoints."""
+    """One thing done to some runs. `tag`: of 'tag' and 'untag'. `references`: of 'pin' and 'unpin', to checkpoints."""
 
     action: Action
     names: list[str] = Field(default=[], max_length=10_000)

@@ -149,6 +149,4 @@ class FileText(BaseModel):
     is_cut: bool
 
 
-StateWord = Literal[
-    "draft", "queued", "running", "finished", "failed", "stopped", "pruned", "crashed", "unknown"
-]
+StateWord = Literal["draft", "queued", "running", "finished", "failed", "stopped", "pruned", "crashed", "unknown"]

@@ -1,8 +1,8 @@
 """Curves: the header of the binary answer, and what the WebSocket says.
 
-GET /api/series answers `application/octet-stream`: u32 little-endian length of the header, the header (JSON, padded with
-spaces so that what follows begins at a multiple of 8), then for each series, one after the other: `points` float64 steps,
-`points` float64 times (seconds since 1970), `points` float64 values (NaN and infinity as they are).
+GET /api/series answers `application/octet-stream`: u32 little-endian length of the header, the header (JSON, padded
+with spaces so that what follows begins at a multiple of 8), then for each series, one after the other: `points` float64
+steps, `points` float64 times (seconds since 1970), `points` float64 values (NaN and infinity as they are).
 """
 
 from __future__ import annotations
@@ -155,10 +155,9 @@ LiveMessage = Hello | RowsChanged | Points | OutputGrew | QueueChanged | Machine
 
 
 class LiveMessages(BaseModel):
-    """Every message of the WebSocket, here so that the page's types have them."""
+    """Every message that the server says on the WebSocket, here so that the page's types have them."""
 
     server: LiveMessage
-    page: Subscribe
 
 
 class MediaItem(BaseModel):

@@ -1,5 +1,13 @@
 """Routes: ask an engine, answer with a type of the contract. Each module has a `router`; `ROUTERS` are all of them."""
 
-from hypertuner.server.routes import acting, models, queue, reading, run
+from hypertuner.server.routes import acting, models, page, queue, reading, run, session
 
-ROUTERS = (reading.router, run.router, acting.router, models.router, queue.router)
+ROUTERS = (
+    session.router,
+    reading.router,
+    run.router,
+    acting.router,
+    models.router,
+    queue.router,
+    page.router,
+)

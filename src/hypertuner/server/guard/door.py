@@ -1,0 +1,110 @@
+"""Who may come in: the tokens of this user's servers, the cookies they are swapped for, and how often one may be wrong.
+
+One secret lies in the user's own folder (mode 0600) and outlives every server, so that a bookmark does, too. Tokens and
+cookies are HMACs of it, so none is kept: one for each scope, of which those to share (view, edit) hold for one storage
+only. What is presented is compared in constant time. A cookie is worth nothing as a token.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections import deque
+from pathlib import Path
+
+from hypertuner import settings
+from hypertuner.errors import ConfigError
+from hypertuner.server.guard.refusals import TooOftenError, UnauthorisedError
+from hypertuner.server.guard.scopes import Scope
+from hypertuner.store import secret
+
+_GRANTED: tuple[Scope, ...] = ("view", "edit", "run")
+_LEAST_CHARACTERS = 32
+_WRONG_AT_MOST = 20
+_WITHIN_S = 60.0
+_CODE_LIVES_S = 120.0
+
+
+class Door:
+    """Lets in whoever has a token."""
+
+    def __init__(self, storage: Path) -> None:
+        """Raises: ConfigError when the user's secret can be neither read nor made."""
+        path = settings.config_folder() / "token"
+        text = secret.read_or_make(
+            path,
+            "the token of the GUI",
+            variables=settings.HOME_VARIABLE,
+            when_deleted="a new one is made, and whoever was logged in is not any more",
+        ).strip()
+        if len(text) < _LEAST_CHARACTERS:
+            raise ConfigError(
+                f"{path} holds a token of {len(text)} characters; it needs at least {_LEAST_CHARACTERS}.\n"
+                "  Delete the file: a new one is made.",
+                path=path,
+            )
+        self._key = hashlib.sha256(b"hypertuner token 1\0" + text.encode("utf-8", "surrogateescape")).digest()
+        self._storage = os.fsencode(os.path.realpath(storage))
+        self._wrong: deque[float] = deque(maxlen=_WRONG_AT_MOST)
+        self._codes: dict[str, float] = {}
+
+    def token(self, scope: Scope) -> str:
+        """What lets in with this scope: 43 characters of a URL. That of 'run' is the user's own, for all storages."""
+        return self._derived(b"token", scope, b"" if scope == "run" else self._storage)
+
+    def cookie(self, scope: Scope) -> str:
+        """What a browser is given for a token."""
+        return self._derived(b"cookie", scope, self._storage if scope != "run" else b"")
+
+    def launch_code(self) -> str:
+        """What lets in once, within two minutes, with all scopes: other users see the command line of a browser."""
+        code = secrets.token_urlsafe(32)
+        self._codes[code] = time.monotonic() + _CODE_LIVES_S
+        return code
+
+    def log_in(self, token: str, *, once: bool = True) -> Scope:
+        """What a token, or, with `once`, a launch code allows.
+
+        Raises: UnauthorisedError; TooOftenError after 20 wrong ones within a minute.
+        """
+        now = time.monotonic()
+        while self._wrong and now - self._wrong[0] > _WITHIN_S:
+            self._wrong.popleft()
+        if len(self._wrong) == _WRONG_AT_MOST:
+            raise TooOftenError
+        given = _bytes(token)
+        found: Scope | None = None
+        for scope in _GRANTED:
+            if hmac.compare_digest(given, self.token(scope).encode()):
+                found = scope
+        for code, until in list(self._codes.items()) if once else ():
+            is_it = hmac.compare_digest(given, code.encode())
+            if is_it or now > until:
+                del self._codes[code]
+            if is_it and now <= until:
+                found = "run"
+        if found is None:
+            self._wrong.append(now)
+            raise UnauthorisedError
+        return found
+
+    def known_by(self, cookie: str) -> Scope | None:
+        """What the bearer of a cookie may do; None when it is none of this user's."""
+        given = _bytes(cookie)
+        found: Scope | None = None
+        for scope in _GRANTED:
+            if hmac.compare_digest(given, self.cookie(scope).encode()):
+                found = scope
+        return found
+
+    def _derived(self, kind: bytes, scope: Scope, place: bytes) -> str:
+        digest = hmac.digest(self._key, b"\0".join((kind, scope.encode(), place)), "sha256")
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

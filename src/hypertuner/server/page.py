@@ -1,0 +1,73 @@
+"""The built page, read once when the server starts: what is asked for later is looked up by name and opens no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.responses import Response
+
+FOLDER = Path(__file__).parent.parent / "web"
+"""Where `make web` puts it, and a wheel has it."""
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".woff2": "font/woff2",
+    ".map": "application/json",
+    ".json": "application/json",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+_NOT_BUILT = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>hypertuner</title>
+<h1>The page is not built</h1>
+<p>The server runs, but this source has no built page. In its folder:</p>
+<pre>make web</pre>
+<p>then load this again.</p>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class _File:
+    content: bytes
+    gzipped: bytes | None
+    kind: str
+
+
+class Page:
+    """The files of the built page."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._files: dict[str, _File] = {}
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            kind = _TYPES.get(path.suffix)
+            if kind is not None and path.is_file() and not path.is_symlink():
+                beside = path.with_name(f"{path.name}.gz")
+                gzipped = beside.read_bytes() if beside.is_file() else None
+                self._files[path.relative_to(folder).as_posix()] = _File(path.read_bytes(), gzipped, kind)
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a page."""
+        return "index.html" in self._files
+
+    def answer(self, name: str, *, takes_gzip: bool) -> Response | None:
+        """The file of this name; for the document of a source that was not built, how to build it; else None."""
+        found = self._files.get(name)
+        if found is None:
+            if name != "index.html":
+                return None
+            return Response(_NOT_BUILT, media_type="text/html", headers={"Cache-Control": "no-store"})
+        headers = {"Vary": "Accept-Encoding"}
+        # A name below assets/ has a hash of the content in it; the document is what names them.
+        headers["Cache-Control"] = _FOR_EVER if name.startswith("assets/") else "no-store"
+        content = found.content
+        if takes_gzip and found.gzipped is not None:
+            content = found.gzipped
+            headers["Content-Encoding"] = "gzip"
+        return Response(content, headers={**headers, "Content-Type": found.kind})
