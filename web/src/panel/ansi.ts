@@ -11,19 +11,27 @@ export interface Span {
   isUnderlined: boolean;
 }
 
-type Style = Omit<Span, "text">;
+type Style = Omit<Span, 'text'>;
 
-const PLAIN: Style = { colour: null, background: null, isBold: false, isDim: false, isItalic: false, isUnderlined: false };
+const PLAIN: Style = {
+  colour: null,
+  background: null,
+  isBold: false,
+  isDim: false,
+  isItalic: false,
+  isUnderlined: false,
+};
 // Colours: ESC [ … m. Dropped: other CSI, OSC and its kin up to their end, two-character escapes, control characters.
-// eslint-disable-next-line no-control-regex
-const CONTROL = /\x1b\[([\d;:]*)m|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
-// eslint-disable-next-line no-control-regex
+ 
+const CONTROL =
+  /\x1b\[([\d;:]*)m|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+ 
 const HAS_CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/;
 
 /** A line's spans. A carriage return begins the line anew, as in a terminal: what came before it is not shown. */
 export function spansOf(line: string): Span[] {
   const shown = afterReturn(line);
-  if (!HAS_CONTROL.test(shown)) return shown === "" ? [] : [{ text: shown, ...PLAIN }];
+  if (!HAS_CONTROL.test(shown)) return shown === '' ? [] : [{ text: shown, ...PLAIN }];
   const spans: Span[] = [];
   let style = PLAIN;
   let from = 0;
@@ -45,13 +53,15 @@ export function spansOf(line: string): Span[] {
 
 /** A line without any control sequence. */
 export function plainOf(line: string): string {
-  return spansOf(line).map((span) => span.text).join("");
+  return spansOf(line)
+    .map((span) => span.text)
+    .join('');
 }
 
 function afterReturn(line: string): string {
-  if (!line.includes("\r")) return line;
-  const parts = line.split("\r");
-  while (parts.length > 1 && parts[parts.length - 1] === "") parts.pop();
+  if (!line.includes('\r')) return line;
+  const parts = line.split('\r');
+  while (parts.length > 1 && parts[parts.length - 1] === '') parts.pop();
   return parts[parts.length - 1]!;
 }
 
@@ -60,7 +70,7 @@ function isSameStyle(one: Style, other: Style): boolean {
 }
 
 function styled(before: Style, parameters: string): Style {
-  const codes = parameters.split(/[;:]/).map((code) => (code === "" ? 0 : Number(code)));
+  const codes = parameters.split(/[;:]/).map((code) => (code === '' ? 0 : Number(code)));
   let style = { ...before };
   for (let at = 0; at < codes.length; at++) {
     const code = codes[at]!;
@@ -80,8 +90,10 @@ function styled(before: Style, parameters: string): Style {
     else if (code >= 100 && code <= 107) style.background = code - 92;
     else if (code === 38 || code === 48) {
       const isIndexed = codes[at + 1] === 5;
-      const colour = isIndexed ? ofPalette(codes[at + 2] ?? 0) : nearest(codes[at + 2] ?? 0, codes[at + 3] ?? 0, codes[at + 4] ?? 0);
-      style[code === 38 ? "colour" : "background"] = colour;
+      const colour = isIndexed
+        ? ofPalette(codes[at + 2] ?? 0)
+        : nearest(codes[at + 2] ?? 0, codes[at + 3] ?? 0, codes[at + 4] ?? 0);
+      style[code === 38 ? 'colour' : 'background'] = colour;
       at += isIndexed ? 2 : 4;
     }
   }

@@ -62,8 +62,10 @@ export function NewRun({ title, from, origin }: Props) {
   };
   const { checked, refusal, isStale } = useCheck(isReady ? body : null);
   const saidOf = (key: string, isWarning: boolean) =>
-    (isReady ? checked?.problems : undefined)?.find((one) => one.key === key && one.is_warning === isWarning)?.message ?? null;
-  const general = checked?.problems.filter((one) => one.key === '' || !draft.rows.some((row) => row.key === one.key)) ?? [];
+    (isReady ? checked?.problems : undefined)?.find((one) => one.key === key && one.is_warning === isWarning)
+      ?.message ?? null;
+  const general =
+    checked?.problems.filter((one) => one.key === '' || !draft.rows.some((row) => row.key === one.key)) ?? [];
   const neverRead = new Set(checked?.never_read);
   const isWrong = !isReady || (checked?.problems.some((one) => !one.is_warning) ?? false);
 
@@ -76,7 +78,13 @@ export function NewRun({ title, from, origin }: Props) {
     if (isWrong) {
       const first = formRef.current?.querySelector<HTMLElement>('[aria-invalid="true"]');
       first?.focus();
-      setTrouble(first ? null : draft.how !== 'scratch' && draft.parent === '' ? 'Choose the checkpoint that it starts from.' : (general[0]?.message ?? null));
+      setTrouble(
+        first
+          ? null
+          : draft.how !== 'scratch' && draft.parent === ''
+            ? 'Choose the checkpoint that it starts from.'
+            : (general[0]?.message ?? null),
+      );
       return;
     }
     setLaunching(mode);
@@ -101,11 +109,16 @@ export function NewRun({ title, from, origin }: Props) {
     setDraft(beginning(from, origin));
     setWasHeld(false);
   };
-  const setText = (key: string, text: string) => change({ rows: draft.rows.map((row) => (row.key === key ? { ...row, text } : row)) });
+  const setText = (key: string, text: string) =>
+    change({ rows: draft.rows.map((row) => (row.key === key ? { ...row, text } : row)) });
   const reset = (key: string) =>
     change({
       rows: draft.rows.flatMap((row) =>
-        row.key !== key ? [row] : row.isAdded ? [] : [{ ...row, text: row.before === undefined ? '' : spell(row.before, row.kind) }],
+        row.key !== key
+          ? [row]
+          : row.isAdded
+            ? []
+            : [{ ...row, text: row.before === undefined ? '' : spell(row.before, row.kind) }],
       ),
     });
   const firstInput = draft.rows.find((row) => row.kind !== 'bool')?.key;
@@ -129,10 +142,21 @@ export function NewRun({ title, from, origin }: Props) {
             </Button>
             <span className={css.grow} />
             <Seeds seeds={draft.seeds} onChange={(seeds) => change({ seeds })} />
-            <Button keys="Shift+Enter" kind={many ? 'primary' : 'plain'} disabled={!mayRun} onClick={() => void go('queue')} tip={mayRun ? undefined : 'This link may look, but not start runs'}>
+            <Button
+              keys="Shift+Enter"
+              kind={many ? 'primary' : 'plain'}
+              disabled={!mayRun}
+              onClick={() => void go('queue')}
+              tip={mayRun ? undefined : 'This link may look, but not start runs'}
+            >
               {effect('Queue', runs, 'Queue')}
             </Button>
-            <Button keys="Mod+Enter" kind={many ? 'plain' : 'primary'} disabled={!mayRun} onClick={() => void go('now')}>
+            <Button
+              keys="Mod+Enter"
+              kind={many ? 'plain' : 'primary'}
+              disabled={!mayRun}
+              onClick={() => void go('now')}
+            >
               {isLaunching === 'now' ? 'Starting…' : 'Run now'}
             </Button>
           </div>
@@ -159,12 +183,19 @@ export function NewRun({ title, from, origin }: Props) {
               label="Script"
               value={draft.script ?? ''}
               options={scripts.map((one) => ({ value: one.id, text: one.name }))}
-              onChange={(script) => change({ script, rows: makeRows(scripts.find((one) => one.id === script) ?? null, null) })}
+              onChange={(script) =>
+                change({ script, rows: makeRows(scripts.find((one) => one.id === script) ?? null, null) })
+              }
             />
           )}
         </div>
         <ScriptSays script={origin.run ? null : (scripts.find((one) => one.id === draft.script) ?? null)} />
-        <StartFrom how={draft.how} parent={draft.parent} checked={isReady ? checked : null} onChange={(how, parent) => change({ how, parent })} />
+        <StartFrom
+          how={draft.how}
+          parent={draft.parent}
+          checked={isReady ? checked : null}
+          onChange={(how, parent) => change({ how, parent })}
+        />
         <section aria-label="Settings" className={css.rows}>
           {draft.rows.map((row) => (
             <SettingRow
@@ -199,11 +230,23 @@ export function NewRun({ title, from, origin }: Props) {
           <div className={css.pair}>
             <label>
               <span className={css.label}>Name</span>
-              <input className={css.input} value={draft.name} placeholder="found by itself" spellCheck={false} onChange={(event) => change({ name: event.target.value })} />
+              <input
+                className={css.input}
+                value={draft.name}
+                placeholder="found by itself"
+                spellCheck={false}
+                onChange={(event) => change({ name: event.target.value })}
+              />
             </label>
             <label>
               <span className={css.label}>Tags</span>
-              <input className={css.input} value={draft.tags} placeholder="base, wide" spellCheck={false} onChange={(event) => change({ tags: event.target.value })} />
+              <input
+                className={css.input}
+                value={draft.tags}
+                placeholder="base, wide"
+                spellCheck={false}
+                onChange={(event) => change({ tags: event.target.value })}
+              />
             </label>
           </div>
         </details>
@@ -222,10 +265,16 @@ export function NewRun({ title, from, origin }: Props) {
 }
 
 function beginning(from: NewRunFrom, origin: Origin): Draft {
-  const newest = origin.scripts.reduce<Origin['scripts'][number] | null>((best, one) => (one.runs > (best?.runs ?? -1) ? one : best), null);
+  const newest = origin.scripts.reduce<Origin['scripts'][number] | null>(
+    (best, one) => (one.runs > (best?.runs ?? -1) ? one : best),
+    null,
+  );
   const script = origin.run ? (origin.scripts.find((one) => one.name === origin.run?.row.script) ?? null) : newest;
   const rows = makeRows(script, origin.run?.config ?? null);
-  const filled = Object.entries(from.set ?? {}).reduce((all, [key, text]) => all.map((row) => (row.key === key ? { ...row, text } : row)), rows);
+  const filled = Object.entries(from.set ?? {}).reduce(
+    (all, [key, text]) => all.map((row) => (row.key === key ? { ...row, text } : row)),
+    rows,
+  );
   return {
     script: script?.id ?? null,
     rows: changedFirst(filled),

@@ -24,7 +24,11 @@ export function PasteBox({ onUse, onClose }: { onUse: (config: Record<string, Va
       />
       <div className={css.pasteLine}>
         <span className={text.trim() && 'problem' in read ? css.error : css.hint} role="status">
-          {text.trim() === '' ? 'JSON, YAML, or key=value lines' : 'problem' in read ? `${read.line === null ? '' : `line ${read.line} `}${read.problem}` : keys.slice(0, 6).join(', ') + (keys.length > 6 ? ', …' : '')}
+          {text.trim() === ''
+            ? 'JSON, YAML, or key=value lines'
+            : 'problem' in read
+              ? `${read.line === null ? '' : `line ${read.line} `}${read.problem}`
+              : keys.slice(0, 6).join(', ') + (keys.length > 6 ? ', …' : '')}
         </span>
         <Button size="small" kind="quiet" onClick={onClose}>
           Cancel

@@ -38,7 +38,11 @@ export const SettingRow = memo(function SettingRow({ row, error, warning, isFirs
           <Segmented
             label={row.key}
             value={row.text}
-            options={[{ value: 'true', text: 'true' }, { value: 'false', text: 'false' }, { value: BOTH, text: 'both', tip: 'One run with each' }]}
+            options={[
+              { value: 'true', text: 'true' },
+              { value: 'false', text: 'false' },
+              { value: BOTH, text: 'both', tip: 'One run with each' },
+            ]}
             onChange={(text) => onText(row.key, text)}
           />
         ) : (
@@ -74,7 +78,11 @@ export const SettingRow = memo(function SettingRow({ row, error, warning, isFirs
             </>
           )}
           {changed && (
-            <IconButton icon={row.isAdded ? 'close' : 'again'} label={row.isAdded ? `Remove ${row.key}` : `Back to what ${row.key} was`} onClick={() => onReset(row.key)} />
+            <IconButton
+              icon={row.isAdded ? 'close' : 'again'}
+              label={row.isAdded ? `Remove ${row.key}` : `Back to what ${row.key} was`}
+              onClick={() => onReset(row.key)}
+            />
           )}
         </span>
       </div>
@@ -93,7 +101,17 @@ function choiceItems(row: Row, onText: Props['onText']) {
     return { text, isOn: row.text === text, run: () => onText(row.key, text) };
   });
   const all = items.map((item) => item.text).join(', ');
-  return items.length < 2 ? items : [...items, { text: `each of them: ${items.length} runs`, isOn: row.text === all, line: true, run: () => onText(row.key, all) }];
+  return items.length < 2
+    ? items
+    : [
+        ...items,
+        {
+          text: `each of them: ${items.length} runs`,
+          isOn: row.text === all,
+          line: true,
+          run: () => onText(row.key, all),
+        },
+      ];
 }
 
 /** ↑ and ↓ go to the field above and below. */

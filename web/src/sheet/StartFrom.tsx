@@ -36,8 +36,16 @@ export function StartFrom({ how, parent, onChange, checked }: Props) {
           onChange={choose}
           options={[
             { value: 'scratch', text: 'scratch' },
-            { value: 'weights', text: 'weights of', tip: 'A new run that begins with the weights of a checkpoint; optimizer and steps begin anew' },
-            { value: 'fork', text: 'fork of', tip: 'A new run that goes on where a checkpoint was: weights, optimizer, step and all' },
+            {
+              value: 'weights',
+              text: 'weights of',
+              tip: 'A new run that begins with the weights of a checkpoint; optimizer and steps begin anew',
+            },
+            {
+              value: 'fork',
+              text: 'fork of',
+              tip: 'A new run that goes on where a checkpoint was: weights, optimizer, step and all',
+            },
           ]}
         />
         {how !== 'scratch' && (
@@ -68,7 +76,9 @@ export function StartFrom({ how, parent, onChange, checked }: Props) {
       {how !== 'scratch' && parent !== '' && checked?.fit && <Fit fit={checked.fit} />}
       {how !== 'scratch' && parent === '' && (
         <p className={css.hint}>
-          {found.answer && rows.length === 0 ? 'No run has saved a checkpoint that can be started from yet.' : 'Choose a checkpoint, or type run@best.'}
+          {found.answer && rows.length === 0
+            ? 'No run has saved a checkpoint that can be started from yet.'
+            : 'Choose a checkpoint, or type run@best.'}
         </p>
       )}
     </section>
@@ -77,7 +87,12 @@ export function StartFrom({ how, parent, onChange, checked }: Props) {
 
 function said(row: Schema<'CheckpointRow'>): string {
   const [metric, value] = Object.entries(row.metrics)[0] ?? [];
-  const words = [row.is_best && 'best', row.is_last && 'last', metric && typeof value === 'number' && `${metric} ${number(value)}`, bytes(row.nbytes)];
+  const words = [
+    row.is_best && 'best',
+    row.is_last && 'last',
+    metric && typeof value === 'number' && `${metric} ${number(value)}`,
+    bytes(row.nbytes),
+  ];
   return words.filter(Boolean).join(' · ');
 }
 
@@ -94,7 +109,13 @@ function Fit({ fit }: { fit: Schema<'FitReport'> }) {
         <ul>
           {fit.mismatched.slice(0, 6).map((one) => (
             <li key={one.tensor}>
-              <code>{one.tensor}</code> [{one.parent.join(', ')}] → [{one.here.join(', ')}]{one.because && <> because of <code>{one.because}</code></>}
+              <code>{one.tensor}</code> [{one.parent.join(', ')}] → [{one.here.join(', ')}]
+              {one.because && (
+                <>
+                  {' '}
+                  because of <code>{one.because}</code>
+                </>
+              )}
             </li>
           ))}
           {fit.mismatched.length > 6 && <li>and {fit.mismatched.length - 6} more</li>}

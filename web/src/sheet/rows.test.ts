@@ -1,6 +1,15 @@
 import { expect, test } from 'vitest';
 
-import { addedRow, isChanged, makeRows, problemOfKey, readRows, withPasted, type ConfigEntry, type ScriptView } from './rows';
+import {
+  addedRow,
+  isChanged,
+  makeRows,
+  problemOfKey,
+  readRows,
+  withPasted,
+  type ConfigEntry,
+  type ScriptView,
+} from './rows';
 
 const entry = (key: string, value: unknown): ConfigEntry =>
   ({ key, value, parent: null, is_changed: false, is_read: true }) as ConfigEntry;
@@ -29,7 +38,11 @@ test('what is typed is asked for, several values apart, mistakes by key', () => 
   rows[0]!.text = '0.1, 0.01';
   rows[1]!.text = 'x';
   rows[2]!.text = 'off';
-  expect(readRows(rows)).toMatchObject({ config: { amp: false }, several: { lr: [0.1, 0.01] }, problems: { depth: 'must be a whole number' } });
+  expect(readRows(rows)).toMatchObject({
+    config: { amp: false },
+    several: { lr: [0.1, 0.01] },
+    problems: { depth: 'must be a whole number' },
+  });
 });
 
 test('another spelling of the same value is no change', () => {

@@ -43,7 +43,13 @@ function kindIn(declared: Kind | undefined, value: Value | undefined): Kind {
 
 type Setting = Schema<'ScriptSetting'>;
 
-function row(key: string, kind: Kind, before: Value | undefined, setting: Setting | undefined, isRead: boolean | null): Row {
+function row(
+  key: string,
+  kind: Kind,
+  before: Value | undefined,
+  setting: Setting | undefined,
+  isRead: boolean | null,
+): Row {
   return {
     key,
     kind,

@@ -20,5 +20,8 @@ export function useOrigin(from: NewRunFrom): { origin: Origin | null; refusal: R
   const run = useGet<Schema<'RunDetail'>>(name === null ? null : `/api/runs/${encodeURIComponent(name)}`);
   const refusal = scripts.refusal ?? (name === null ? null : run.refusal);
   const isReady = scripts.answer !== null && (name === null || run.answer?.row.name === name);
-  return { origin: isReady ? { scripts: scripts.answer!.scripts, run: name === null ? null : run.answer } : null, refusal };
+  return {
+    origin: isReady ? { scripts: scripts.answer!.scripts, run: name === null ? null : run.answer } : null,
+    refusal,
+  };
 }

@@ -1,7 +1,7 @@
 /** How much a metric goes with a setting over runs: a rank correlation, one setting at a time, with its error. */
 
-import type { Value } from "../../sheet/values";
-import { isNan } from "./axes";
+import type { Value } from '../../sheet/values';
+import { isNan } from './axes';
 
 export interface Effect {
   /** 0 to 1: size of Spearman's rho, or for words the square root of the share of rank variance between them. */
@@ -17,30 +17,41 @@ export interface Effect {
 export const FEWEST_RUNS = 10;
 
 /** The effect, or how many runs there are where they are too few (or the setting never differs). */
-export function effectOf(setting: readonly (Value | undefined)[], metric: readonly (Value | undefined)[]): Effect | { tooFew: number } {
+export function effectOf(
+  setting: readonly (Value | undefined)[],
+  metric: readonly (Value | undefined)[],
+): Effect | { tooFew: number } {
   const pairs: [Value, number][] = [];
   setting.forEach((value, at) => {
     const y = metric[at];
-    if (value === null || value === undefined || isNan(value) || typeof y !== "number" || !Number.isFinite(y)) return;
+    if (value === null || value === undefined || isNan(value) || typeof y !== 'number' || !Number.isFinite(y)) return;
     pairs.push([value, y]);
   });
   const distinct = new Set(pairs.map(([value]) => JSON.stringify(value)));
   if (pairs.length < FEWEST_RUNS || distinct.size < 2) return { tooFew: pairs.length };
   const ranks = ranksOf(pairs.map(([, y]) => y));
   const error = 1 / Math.sqrt(pairs.length - 1);
-  if (pairs.every(([value]) => typeof value === "number")) {
+  if (pairs.every(([value]) => typeof value === 'number')) {
     const rho = correlation(ranksOf(pairs.map(([value]) => value as number)), ranks);
     return { size: Math.abs(rho), sign: Math.sign(rho), error, runs: pairs.length };
   }
   if (distinct.size > pairs.length / 3) return { tooFew: pairs.length };
-  return { size: betweenGroups(pairs.map(([value]) => JSON.stringify(value)), ranks), sign: 0, error, runs: pairs.length };
+  return {
+    size: betweenGroups(
+      pairs.map(([value]) => JSON.stringify(value)),
+      ranks,
+    ),
+    sign: 0,
+    error,
+    runs: pairs.length,
+  };
 }
 
 /** Ranks from 1; equal values share the mean of theirs. */
 export function ranksOf(values: readonly number[]): number[] {
   const order = values.map((_, at) => at).sort((a, b) => values[a]! - values[b]!);
   const ranks = new Array<number>(values.length);
-  for (let from = 0; from < order.length; ) {
+  for (let from = 0; from < order.length;) {
     let to = from;
     while (to + 1 < order.length && values[order[to + 1]!] === values[order[from]!]) to++;
     for (let at = from; at <= to; at++) ranks[order[at]!] = (from + to) / 2 + 1;

@@ -37,7 +37,7 @@ export function layTree(nodes: readonly TreeNode[], edges: readonly TreeEdge[]):
   let layers = 0;
   for (const root of nodes) {
     if (parentOf.has(root.name)) continue;
-    const waiting: Omit<Placed, "row">[] = [{ name: root.name, layer: 0 }];
+    const waiting: Omit<Placed, 'row'>[] = [{ name: root.name, layer: 0 }];
     let isNewRow = true;
     while (waiting.length > 0) {
       const { name, layer } = waiting.pop()!;

@@ -9,15 +9,20 @@ export interface Sample {
 export const WINDOW_S = 600;
 
 /** A filled area and its upper line, of shares from 0 to 1; a gap where samples are missing or far apart. */
-export function areaPaths(samples: readonly Sample[], now: number, width: number, height: number): { area: string; line: string } {
-  let area = "";
-  let line = "";
+export function areaPaths(
+  samples: readonly Sample[],
+  now: number,
+  width: number,
+  height: number,
+): { area: string; line: string } {
+  let area = '';
+  let line = '';
   let piece: [number, number][] = [];
   const close = () => {
     if (piece.length > 0) {
       const points = piece.map(([x, y]) => `${round(x)} ${round(y)}`);
-      line += `M${points.join("L")}${piece.length === 1 ? "h1" : ""}`;
-      area += `M${round(piece[0]![0])} ${height}L${points.join("L")}L${round(piece[piece.length - 1]![0])} ${height}z`;
+      line += `M${points.join('L')}${piece.length === 1 ? 'h1' : ''}`;
+      area += `M${round(piece[0]![0])} ${height}L${points.join('L')}L${round(piece[piece.length - 1]![0])} ${height}z`;
     }
     piece = [];
   };
