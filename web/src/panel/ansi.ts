@@ -22,10 +22,10 @@ const PLAIN: Style = {
   isUnderlined: false,
 };
 // Colours: ESC [ … m. Dropped: other CSI, OSC and its kin up to their end, two-character escapes, control characters.
- 
+
 const CONTROL =
   /\x1b\[([\d;:]*)m|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
- 
+
 const HAS_CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/;
 
 /** A line's spans. A carriage return begins the line anew, as in a terminal: what came before it is not shown. */
