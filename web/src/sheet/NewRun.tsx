@@ -16,7 +16,7 @@ import css from './Sheet.module.css';
 import { StartFrom } from './StartFrom';
 import { type Draft, dropDraft, draftOf, holdDraft } from './draft';
 import { type Mode, launch } from './launch';
-import { addedRow, changedFirst, makeRows, readRows, withPasted } from './rows';
+import { type Row, addedRow, changedFirst, isChanged, makeRows, readRows, withPasted } from './rows';
 import { countRuns, effect } from './several';
 import { useCheck } from './useCheck';
 import type { Origin } from './useOrigin';
@@ -136,12 +136,15 @@ export function NewRun({ title, from, origin }: Props) {
               {trouble}
             </p>
           )}
+          <div className={css.sum}>
+            <span>{sumOf(draft.rows)}</span>
+            <Seeds seeds={draft.seeds} onChange={(seeds) => change({ seeds })} />
+          </div>
           <div className={css.buttons}>
             <Button keys="Mod+s" kind="quiet" disabled={!may(who, 'edit')} onClick={() => void go('draft')}>
               {effect('Save', runs, 'Save draft')}
             </Button>
             <span className={css.grow} />
-            <Seeds seeds={draft.seeds} onChange={(seeds) => change({ seeds })} />
             <Button
               keys="Shift+Enter"
               kind={many ? 'primary' : 'plain'}
@@ -284,6 +287,19 @@ function beginning(from: NewRunFrom, origin: Origin): Draft {
     name: '',
     tags: '',
   };
+}
+
+/** 'lr 3e-4 → 1e-4', so that what one starts is said once more beside the button. */
+function sumOf(rows: readonly Row[]): string {
+  const changed = rows.filter(isChanged);
+  if (changed.length === 0) return 'Nothing is changed';
+  const said = changed
+    .slice(0, 2)
+    .map(
+      (row) =>
+        `${row.key} ${row.isAdded || row.before === undefined ? '' : `${spell(row.before, row.kind)} → `}${row.text}`,
+    );
+  return said.join(', ') + (changed.length > 2 ? ` and ${changed.length - 2} more` : '');
 }
 
 function ScriptSays({ script }: { script: Origin['scripts'][number] | null }) {
