@@ -108,6 +108,12 @@ OUTPUT_PENDING_S = Setting(
     "HYPERTUNER_OUTPUT_PENDING_S",
     "how often, at most, the state of a line that is not over (a progress bar) is written down, in seconds",
 )
+PORT = Setting(
+    "port",
+    4977,  # HYPR on the keys of a phone
+    "HYPERTUNER_PORT",
+    "port of the GUI; the next free one is taken where it is in use",
+)
 SYSTEM_EVERY_S = Setting(
     "system_every_s",
     10.0,  # 20 processes then take 0.2 % of a core; an hour is 360 points
@@ -132,6 +138,7 @@ ALL: tuple[Setting[str] | Setting[int] | Setting[float] | Setting[bool], ...] = 
     OUTPUT_PART_BYTES,
     OUTPUT_PENDING_S,
     SYSTEM_EVERY_S,
+    PORT,
 )
 
 _AT_IMPORT = Path.cwd()

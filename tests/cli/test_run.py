@@ -261,11 +261,6 @@ def test_a_signal_sent_to_the_command_alone_reaches_the_script(tmp_path, storage
     assert only_run(storage).state() == RunState.stopped
 
 
-def test_the_gui_says_that_it_is_not_there_and_what_works(cli, script):
-    done = cli("train.py", code=2)
-    assert done.stderr == "error: the GUI is not built yet. What works now: hypertuner run train.py\n"
-
-
 def test_version_and_help_and_a_command_that_is_none(cli):
     assert cli("--version").stdout.startswith("hypertuner 2")
     assert "--from REF" in cli("run", "--help").stdout

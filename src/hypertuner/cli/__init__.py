@@ -1,5 +1,5 @@
-"""The command line: `hypertuner run train.py`, `resume`, `ls`, `show`, `logs`, `diff`, `verify`, `trust`, `export`,
-`demo`; `mv`, `rm` and their kind.
+"""The command line: `hypertuner train.py` opens the GUI, `hypertuner run train.py` runs it; `resume`, `ls`, `show`,
+`logs`, `diff`, `verify`, `trust`, `export`, `demo`; `mv`, `rm` and their kind.
 
 A front door: it parses, makes one call, prints. Exit codes: 0 it worked, 1 an error that hypertuner raises on purpose
 (or a damaged file that `verify` found), 2 a command that cannot be read; `run` gives the script's own. Results go to
@@ -9,17 +9,18 @@ stdout, everything else to stderr.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 from hypertuner import settings
 from hypertuner.errors import ConfigError, HypertunerError
 
 _USAGE = 2
 _INTERRUPTED = 130  # 128 + SIGINT
+_OF_ALL_COMMANDS = {"--help", "--version", "--install-completion", "--show-completion"}
 _NOBODY_READS = 141  # 128 + SIGPIPE, as `cat file | head` ends
 
 
@@ -67,19 +68,19 @@ def _command(arguments: list[str]) -> int:
 
     from hypertuner.cli import (
         given,
-        keeping,  # noqa: F401  # adds its commands to the app
+        gui_app,  # noqa: F401  # adds its commands to the app
+        keeping,  # noqa: F401  # the same
         queue_app,  # noqa: F401  # the same
         run_app,  # noqa: F401  # the same
     )
     from hypertuner.cli.app import UsageError, app
     from hypertuner.cli.terminal import say, say_error
 
-    command = get_command(app)
-    if arguments and _is_script(arguments[0]):
-        say_error(f"the GUI is not built yet. What works now: hypertuner run {' '.join(arguments)}")
-        return _USAGE
+    command: Any = get_command(app)
+    if _is_for_the_gui(arguments, command.commands):
+        arguments = ["gui", *arguments]
     try:
-        code = command.main(arguments or ["--help"], prog_name="hypertuner", standalone_mode=False)
+        code = command.main(arguments, prog_name="hypertuner", standalone_mode=False)
     except UsageError as error:
         say_error(error.format_message())
         say(f"  {error.ctx.command_path if error.ctx else 'hypertuner'} --help tells what it takes.")
@@ -92,5 +93,11 @@ def _command(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _is_script(argument: str) -> bool:
-    return argument.endswith(".py") or (os.sep in argument and Path(argument).is_file())
+def _is_for_the_gui(arguments: list[str], commands: Container[str]) -> bool:
+    """Whether the word `gui` was left out: before nothing at all, a script, a folder, or an option of the GUI's."""
+    if not arguments:
+        return True
+    first = arguments[0]
+    if first.startswith("-"):
+        return first.partition("=")[0] not in _OF_ALL_COMMANDS
+    return first not in commands and (first.endswith(".py") or Path(first).exists())

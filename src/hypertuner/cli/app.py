@@ -12,7 +12,7 @@ import hypertuner
 from hypertuner import settings
 from hypertuner.store.names import is_name
 
-_FIRST = ("run", "queue", "resume", "stop", "ls", "show", "logs")
+_FIRST = ("gui", "run", "queue", "resume", "stop", "ls", "show", "logs")
 
 
 class _Commands(TyperGroup):
@@ -25,7 +25,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="hypertuner",
     cls=_Commands,
-    help="Save every model together with its config, see which run did better, start the next from its weights.",
+    help="Save every model together with its config, see which run did better, start the next from its weights. "
+    "`hypertuner`, `hypertuner train.py`: the GUI.",
     epilog="A run is named by its name; several, where a command takes a QUERY, as in Python: "
     "'val_acc > 0.9 and lr < 0.01'. Names complete with the tab key after: hypertuner --install-completion. "
     "Exit codes: 0 it worked; 1 it did not, and stderr says what to do (verify: a file is damaged; rm, clean: the "

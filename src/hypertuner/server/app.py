@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
+from hypertuner.errors import HypertunerError
 from hypertuner.server import problems
 from hypertuner.server.contract.runs import Problem
 from hypertuner.server.guard import Boundary, Door, Guard
@@ -29,6 +30,7 @@ def make_app(state: State) -> FastAPI:
     app.state.hypertuner = state
     app.state.page = Page()
     app.state.is_behind_tls = False
+    app.state.failure = None
     problems.add_to(app)
     for router in ROUTERS:
         app.include_router(router, responses={"4XX": {"model": Problem, "description": "What is wrong"}})
@@ -54,7 +56,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     started = []
     try:
         for engine in state.engines:
-            engine.start()
+            try:
+                engine.start()
+            except HypertunerError as error:
+                app.state.failure = error
+                raise
             started.append(engine)
         yield
     finally:

@@ -34,7 +34,8 @@ def add_to(app: FastAPI) -> None:
 
 def _answer(_: Request, error: Exception) -> Response:
     status, problem = problem_of(error)
-    return Response(_bytes(problem), status, media_type="application/json")
+    headers = error.headers if isinstance(error, RefusedError) else None
+    return Response(_bytes(problem), status, headers=headers, media_type="application/json")
 
 
 def problem_of(error: Exception) -> tuple[int, Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hypertuner.server.reading.reading import Reading
 from hypertuner.store import Storage
 
 
@@ -39,6 +40,12 @@ class State:
     """Another one each time the server is started."""
     engines: list[Engine] = field(default_factory=list)
     """Started in this order, stopped in the other."""
+    reading: Reading = field(init=False)
+    """What it knows of many runs."""
+
+    def __post_init__(self) -> None:
+        self.reading = Reading(self.storage)
+        self.engines.append(self.reading)
 
 
 def _current(connection: HTTPConnection) -> State:

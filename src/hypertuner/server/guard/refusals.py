@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypertuner.server.contract.runs import Problem
 
 
@@ -11,6 +13,7 @@ class RefusedError(Exception):
     status = 400
     kind = "refused"
     words = "This is no request that hypertuner understands."
+    headers: Mapping[str, str] = {}
 
     def problem(self) -> Problem:
         """The body of the answer."""
@@ -23,6 +26,7 @@ class UnauthorisedError(RefusedError):
     status = 401
     kind = "unauthorised"
     words = "You are not logged in here.\n  Open the address that hypertuner printed when it was started."
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
 
 class ForbiddenError(RefusedError):
@@ -103,6 +107,7 @@ class TooOftenError(RefusedError):
     status = 429
     kind = "too much"
     words = "The token was wrong too often.\n  Wait a minute, then open the address that hypertuner printed."
+    headers: Mapping[str, str] = {"Retry-After": "60"}
 
 
 class TooManyHeadersError(RefusedError):

@@ -221,10 +221,7 @@ async def _refuse(send: Send, refused: RefusedError) -> None:
         # What is left of a body that nobody reads would be taken for the next request.
         (b"connection", b"close"),
     ]
-    if refused.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if refused.status == 429:
-        headers.append((b"retry-after", b"60"))
+    headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
