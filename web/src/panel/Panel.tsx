@@ -1,5 +1,5 @@
 // The run panel: who the run is, what can be done with it, and its tabs. A failed run opens on why it failed.
-import { Suspense, lazy } from 'react';
+import { Suspense, lazy, useMemo } from 'react';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { act } from '../app/actions';
@@ -13,6 +13,7 @@ import { type MenuItem, showMenu } from '../parts/Menu';
 import { RunMark } from '../parts/RunMark';
 import { StateWord } from '../parts/StateWord';
 import { Tabs } from '../parts/Tabs';
+import { RunCharts } from '../places/runs/RunCharts';
 import { Attempts } from './Attempts';
 import { ConfigTab } from './ConfigTab';
 import { Failed } from './Failed';
@@ -25,7 +26,6 @@ import { openNeighbour } from './neighbours';
 import { type Detail, useDetail } from './useDetail';
 
 const Media = lazy(() => import('./Media').then((m) => ({ default: m.Media })));
-const Charts = lazy(() => import('./Charts').then((m) => ({ default: m.Charts })));
 
 type Shown = RunTab | 'why';
 
@@ -73,6 +73,7 @@ function Title({ detail: { row } }: { detail: Detail }) {
 function Whole({ detail, tab }: { detail: Detail; tab: RunTab | null }) {
   const { row, failure } = detail;
   const shown: Shown = tab ?? (failure ? 'why' : detail.attempts.length === 0 ? 'config' : 'output');
+  const own = useMemo(() => [row.name], [row.name]);
   const tabs: { value: Shown; text: string }[] = [
     ...(failure ? [{ value: 'why' as const, text: 'Why it failed' }] : []),
     { value: 'config', text: 'Config' },
@@ -99,7 +100,11 @@ function Whole({ detail, tab }: { detail: Detail; tab: RunTab | null }) {
         <Suspense fallback={null}>
           {shown === 'why' && failure && <Failed detail={detail} failure={failure} />}
           {shown === 'config' && <ConfigTab detail={detail} />}
-          {shown === 'charts' && <Charts detail={detail} />}
+          {shown === 'charts' && (
+            <div className={css.charts}>
+              <RunCharts names={own} isPanel />
+            </div>
+          )}
           {shown === 'output' && <Output detail={detail} />}
           {shown === 'media' && <Media detail={detail} />}
           {shown === 'weights' && <WeightsTab detail={detail} />}
