@@ -98,6 +98,8 @@ def read_facts(run: Run, known: Facts | None = None) -> Facts:
         highest=summary.highest,
         folder=str(run.folder),
         wrote_at=wrote_at(attempt.layout) if attempt is not None and owner is not None else None,
+        reason=ended.reason if ended is not None and ended.state != RunState.finished else None,
+        colour=notes.colour,
     )
     return Facts(row, owner, started, summary.time, position if owner is not None else None)
 

@@ -21,6 +21,7 @@ class RowFields:
     of `config` that tells this run from the others of the table it was taken from. `label` is that in a
     few words, without what only other scripts lack: 'lr=0.01 hidden=32'. `folder` is where it lies.
     `wrote_at` is when one that has not ended wrote last, in seconds since 1970 by the clock of its file system.
+    `reason` is what ended it, on one line, where that was not the end of its script. `colour` is what people chose.
     """
 
     name: str
@@ -46,3 +47,5 @@ class RowFields:
     label: str = ""
     folder: str = ""
     wrote_at: float | None = None
+    reason: str | None = None
+    colour: str | None = None

@@ -25,7 +25,7 @@ def runs(query: str | None = None, storage: Storage | str | None = None) -> RunT
     """
     asked = Query(query) if query else None
     place = storage if isinstance(storage, Storage) else Storage(storage)
-    table = RunTable(sorted(read_rows(place, _index_of(place)), key=lambda row: (-row.created, row.name)))
+    table = RunTable(sorted(read_rows(place, index_of(place)), key=lambda row: (-row.created, row.name)))
     return table.filter(asked) if asked is not None else table
 
 
@@ -42,6 +42,7 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
     known = index.read() if index is not None else {}
     rows: list[RunRow] = []
     changed: dict[str, bytes] = {}
+    created: dict[str, float] = {}
     for name in storage.folder_names():
         folder = str(storage.path / name)
         before = None
@@ -65,8 +66,9 @@ def read_rows(storage: Storage, index: Database | None = None) -> list[RunRow]:
         rows.append(row)
         if (data := facts.encode(found, signature)) is not None:
             changed[name] = data
+            created[name] = row.created
     if index is not None:
-        index.write(changed, gone=known)
+        index.write(changed, gone=known, created=created)
     return rows
 
 
@@ -84,7 +86,8 @@ def look(run: Run, before: facts.Facts | None) -> tuple[facts.Facts, RunRow]:
     return found, row
 
 
-def _index_of(storage: Storage) -> Database | None:
+def index_of(storage: Storage) -> Database | None:
+    """The index of a storage; None where this Python has no SQLite."""
     try:
         from hypertuner.index.database import Database
     except ImportError:  # a Python that was built without SQLite

@@ -1,0 +1,198 @@
+"""What a page was told of a run's curves and of an attempt's output, and what it has not been told yet.
+
+A cursor says how far: plain text that holds for ever, also for another server. Points are read on from there, so that
+after a broken connection none is lost and none comes twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from hypertuner.errors import StorageError
+from hypertuner.opening import open_regular
+from hypertuner.server.reading.curves import going_on, parts_of
+from hypertuner.store import Run, metrics
+from hypertuner.store.output import START, OutputReader
+
+_MOST_BYTES = 256 * 1024
+
+
+class FollowedRun:
+    """The points of some metrics of one run, as one page gets them."""
+
+    def __init__(self, run: Run, cursor: str) -> None:
+        self.run = run
+        self.is_over = False
+        """The curve is another one now: it must be fetched again."""
+        self.attempt, self._base, self._ahead = _read_cursor(cursor)
+        self._metrics: dict[str, int] = {}
+        """How far the page was told of each metric, in bytes of the file."""
+
+    def wants(self, wanted: Sequence[str], cursors: Mapping[str, str]) -> None:
+        """Follow these metrics; one with a cursor of its own from there, one that is followed already as it was."""
+        told, self._metrics = self._metrics, {}
+        for metric in wanted:
+            nbytes = max(told.get(metric, 0), self._ahead.get(metric, self._base))
+            if metric in cursors:
+                attempt, base, ahead = _read_cursor(cursors[metric])
+                if attempt == self.attempt:
+                    nbytes = max(told.get(metric, 0), ahead.get(metric, base))
+            self._metrics[metric] = nbytes
+
+    def paths(self) -> list[str]:
+        """The files that change when there is more."""
+        found = [str(self.run.layout.attempts), str(self.run.folder)]
+        if self.attempt:
+            place = self.run.layout.attempt(self.attempt)
+            found.append(str(place.metrics))
+        found += [str(attempt.layout.folder) for attempt in self.run.attempts()[-1:]]
+        return found
+
+    def more(self) -> tuple[list[dict[str, Any]], bool]:
+        """Messages with what was logged since, and whether there is still more than was read now."""
+        if self.is_over or not self._metrics:
+            return [], False
+        try:
+            last = going_on(parts_of(self.run))
+            attempt = last.attempt if last is not None and last.run == self.run.name else 0
+            if attempt != self.attempt:
+                return self._restart(), False
+            return self._read(self.run.layout.attempt(attempt).metrics) if attempt else ([], False)
+        except FileNotFoundError:
+            return (self._restart() if self._base else []), False
+        except (StorageError, OSError):
+            return [], False
+
+    def _restart(self) -> list[dict[str, Any]]:
+        self.is_over = True
+        return [self._message(metric, [], [], [], is_restart=True) for metric in self._metrics]
+
+    def _read(self, path: Any) -> tuple[list[dict[str, Any]], bool]:
+        begin = min(self._metrics.values())
+        with open_regular(path) as file:
+            size = file.seek(0, 2)
+            if size < begin:
+                return self._restart(), False
+            if size == begin:
+                return [], False
+            file.seek(max(0, begin - 1))
+            data = file.read(_MOST_BYTES + 1) or b""
+        if begin:
+            if data[:1] != b"\n":
+                return self._restart(), False
+            data = data[1:]
+        end = data.rfind(b"\n") + 1
+        if not end:
+            # A line longer than what is read at once: it comes when the curve is fetched.
+            return (self._restart(), False) if len(data) >= _MOST_BYTES else ([], False)
+        return list(self._messages(data[:end], begin)), begin + end < size
+
+    def _messages(self, data: bytes, begin: int) -> Iterator[dict[str, Any]]:
+        found: dict[str, tuple[list[int], list[float], list[float]]] = {}
+        end = begin
+        for line in data.split(b"\n")[:-1]:
+            end += len(line) + 1
+            record = metrics.decode(line)
+            if record is None:
+                continue
+            for metric, told in self._metrics.items():
+                value = record.values.get(metric)
+                if told < end and isinstance(value, (int, float)):
+                    steps, times, values = found.setdefault(metric, ([], [], []))
+                    steps.append(record.step)
+                    times.append(record.time)
+                    values.append(float(value))
+        for metric in self._metrics:
+            if metric not in found:
+                self._metrics[metric] = max(self._metrics[metric], end)
+        for metric, (steps, times, values) in found.items():
+            # The cursor of each message holds even when the next one is never received.
+            self._metrics[metric] = max(self._metrics[metric], end)
+            yield self._message(metric, steps, times, values)
+
+    def _message(
+        self, metric: str, steps: list[int], times: list[float], values: list[float], is_restart: bool = False
+    ) -> dict[str, Any]:
+        return {
+            "type": "points",
+            "run": self.run.name,
+            "metric": metric,
+            "cursor": self.cursor(),
+            "step": steps,
+            "time": times,
+            "value": values,
+            "nonfinite": {index: repr(value) for index, value in enumerate(values) if not math.isfinite(value)},
+            "restart": is_restart,
+        }
+
+    def cursor(self) -> str:
+        """How far the page was told."""
+        base = min(self._metrics.values(), default=self._base)
+        ahead = {metric: nbytes for metric, nbytes in self._metrics.items() if nbytes != base}
+        return f"{self.attempt}:{base}" + (f":{orjson.dumps(ahead).decode()}" if ahead else "")
+
+
+def _read_cursor(text: str) -> tuple[int, int, dict[str, int]]:
+    """(attempt, bytes, bytes of the metrics that are further); of text that is no cursor, one that holds for nothing."""
+    try:
+        attempt, base, *rest = text.split(":", 2)
+        ahead = orjson.loads(rest[0]) if rest else {}
+        return max(0, int(attempt)), max(0, int(base)), {str(metric): int(nbytes) for metric, nbytes in ahead.items()}
+    except (ValueError, AttributeError, TypeError):
+        return -1, 0, {}
+
+
+class FollowedOutput:
+    """What an attempt prints, as one page gets it."""
+
+    def __init__(self, run: Run, attempt: int, cursor: str) -> None:
+        self.run = run
+        self.attempt = attempt
+        self._layout = run.layout.attempt(attempt)
+        self._reader = OutputReader(self._layout)
+        self._position = _read_position(cursor)
+
+    def paths(self) -> list[str]:
+        """The files that change when there is more."""
+        numbers = self._layout.output_parts()
+        return [str(self._layout.folder), *(str(self._layout.output_part(number)) for number in numbers[-2:])]
+
+    def more(self) -> tuple[list[dict[str, Any]], bool]:
+        """The messages with what was printed since, and whether there may still be more."""
+        try:
+            data, position = self._reader.read(self._position)
+        except (StorageError, OSError):
+            return [], False
+        cut = _cut_sign(data)
+        if not data or cut == len(data):
+            return [], False
+        self._position = (position[0], position[1] - cut)
+        message = {
+            "type": "output",
+            "run": self.run.name,
+            "attempt": self.attempt,
+            "cursor": f"{self._position[0]}:{self._position[1]}",
+            "text": data[: len(data) - cut].decode(errors="replace"),
+        }
+        return [message], True
+
+
+def _read_position(cursor: str) -> tuple[int, int]:
+    part, _, offset = cursor.partition(":")
+    return (int(part), int(offset)) if part.isdecimal() and offset.isdecimal() else START
+
+
+def _cut_sign(data: bytes) -> int:
+    """How many bytes at the end begin a sign of UTF-8 that is not whole yet."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return back if back < needed else 0
+        if byte < 0x80:
+            return 0
+    return 0
