@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hypertuner.server.engines import Engines
 from hypertuner.store import Storage
 
 
@@ -39,6 +40,12 @@ class State:
     """Another one each time the server is started."""
     engines: list[Engine] = field(default_factory=list)
     """Started in this order, stopped in the other."""
+    acting: Engines = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the engines; none runs yet."""
+        self.acting = Engines(self.storage, self.launchable, drains=self.drains, slots=self.slots)
+        self.engines.append(self.acting)
 
 
 def _current(connection: HTTPConnection) -> State:
