@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import insort
 from collections import OrderedDict
 from collections.abc import Collection
 from functools import partial
@@ -16,7 +17,7 @@ from hypertuner.index.query import OVER_STEPS, Query
 from hypertuner.index.row import label_order
 from hypertuner.index.spelling import text_of
 from hypertuner.server.reading.catalogue import Catalogue
-from hypertuner.server.reading.packed import ARCHIVED, CREATED, NAME, SHAPE, Packed, Shape, matching
+from hypertuner.server.reading.packed import ARCHIVED, NAME, SHAPE, Packed, Shape, matching, newest_first
 from hypertuner.store.direction import direction
 
 _MOST_KEPT = 16
@@ -88,8 +89,8 @@ class Asking:
             return Answer(rows, revision, is_passing)
         again = {row[NAME] for row in changes.rows} | set(changes.gone)
         rows = [row for row in found.rows if row[NAME] not in again]
-        rows += matching(query, keep(changes.rows), time.time())
-        rows.sort(key=_by_age)
+        for row in matching(query, keep(changes.rows), time.time()):
+            insort(rows, row, key=newest_first)
         answer = Answer(rows, changes.revision, is_passing)
         if found.labels is not None and len(rows) > _MANY and time.monotonic() - found.labels[0] < _LABELS_GOOD_FOR_S:
             answer.labels = found.labels
@@ -117,10 +118,6 @@ class Asking:
             raise QueryError(f"No run has {name!r} to sort by.{todo}", query=name, position=0)
 
 
-def _by_age(row: Packed) -> tuple[float, str]:
-    return -row[CREATED], row[NAME]
-
-
 def _in_sight(rows: list[Packed], *, archived: bool, asks_archived: bool) -> list[Packed]:
     if archived:
         return [row for row in rows if row[ARCHIVED]]
@@ -132,40 +129,25 @@ def _sorted(rows: list[Packed], name: str, descending: bool | None) -> list[Pack
         descending = name in _NEWEST_FIRST or (name not in FACTS and direction(name) == "max")
     if name == "age":
         return _sorted(rows, "created", not descending)
-    present: list[tuple[Any, int]] = []
-    missing: list[Packed] = []
-    places: dict[Shape, int | None] = {}
-    is_numbers = True
-    for index, row in enumerate(rows):
-        shape = row[SHAPE]
-        if shape not in places:
-            places[shape] = shape.at.get(name)
-        place = places[shape]
-        value = None if place is None else row[place]
-        if value is None or value != value:
-            missing.append(row)
-            continue
-        kind = type(value)
-        if kind is not float and kind is not int and kind is not bool:
-            is_numbers = False
-        present.append((value, index))
-    if is_numbers:
-        present.sort(key=_first, reverse=descending)
-    else:
-        present.sort(key=_by_kind, reverse=descending)
-    return [rows[index] for _, index in present] + missing
+    places = {shape: shape.at.get(name) for shape in {row[SHAPE] for row in rows}}
+    values = [None if (place := places[row[SHAPE]]) is None else row[place] for row in rows]
+    present = [index for index, value in enumerate(values) if value is not None and value == value]
+    kinds = {type(values[index]) for index in present}
+    keys: list[Any] = values if kinds <= {int, float, bool} or kinds == {str} else list(map(_by_kind, values))
+    present.sort(key=keys.__getitem__, reverse=descending)
+    if len(present) == len(rows):
+        return [rows[index] for index in present]
+    missing = [row for row, value in zip(rows, values, strict=True) if value is None or value != value]
+    return [rows[index] for index in present] + missing
 
 
-def _first(pair: tuple[Any, int]) -> Any:
-    return pair[0]
-
-
-def _by_kind(pair: tuple[Any, int]) -> tuple[int, float, str]:
+def _by_kind(value: Any) -> tuple[int, float, str]:
     """Numbers, then text, then the rest by its text."""
-    value = pair[0]
     if isinstance(value, (int, float)):
         return (0, value, "")
-    return (1, 0, value) if isinstance(value, str) else (2, 0, text_of(list(value) if isinstance(value, tuple) else value))
+    return (
+        (1, 0, value) if isinstance(value, str) else (2, 0, text_of(list(value) if isinstance(value, tuple) else value))
+    )
 
 
 def is_same(left: Any, right: Any) -> bool:

@@ -7,6 +7,7 @@ are at that moment. Before all folders were looked at, rows are what the index s
 from __future__ import annotations
 
 import threading
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -16,7 +17,6 @@ from hypertuner.index.table import RunTable
 from hypertuner.server.reading.looks import Looks
 from hypertuner.server.reading.packed import (
     ARCHIVED,
-    CREATED,
     DURATION,
     NAME,
     SHAPE,
@@ -25,6 +25,7 @@ from hypertuner.server.reading.packed import (
     Packed,
     Shape,
     Shapes,
+    newest_first,
     unpack,
 )
 from hypertuner.store import RunState, Storage
@@ -86,14 +87,7 @@ class Catalogue:
         """All rows; not to be changed."""
         with self._lock:
             if self._newest is None or self._newest[0] != self.revision:
-                # What was in order mostly still is: sorting it again is nearly free.
-                before = [] if self._newest is None else self._newest[1]
-                rows = [row for old in before if (row := self._rows.get(old[NAME])) is not None]
-                if len(rows) != len(self._rows):
-                    there = {row[NAME] for row in rows}
-                    rows += [row for name, row in self._rows.items() if name not in there]
-                rows.sort(key=_newest_first)
-                self._newest = (self.revision, rows)
+                self._newest = (self.revision, self._in_order())
             return self._newest[1]
 
     def known_names(self) -> frozenset[str]:
@@ -167,6 +161,17 @@ class Catalogue:
             rows = [row for name in names if (row := self._rows.get(name)) is not None]
             return Changes(self.revision, rows, [name for name in names if name not in self._rows])
 
+    def _in_order(self) -> list[Packed]:
+        before, rows = self._newest, self._rows
+        changes = None if before is None else self.changes(before[0])
+        if before is None or changes is None:
+            return sorted(rows.values(), key=newest_first)
+        again = {row[NAME] for row in changes.rows} | set(changes.gone)
+        found = [rows[row[NAME]] for row in before[1] if row[NAME] not in again]
+        for row in changes.rows:
+            insort(found, row, key=newest_first)
+        return found
+
     def _replace(self, row: Packed) -> bool:
         """Put a row in the place of the old one; whether that said the same."""
         name = row[NAME]
@@ -209,10 +214,6 @@ class Catalogue:
     def _tell(self) -> None:
         for listener in list(self.listeners):
             listener()
-
-
-def _newest_first(row: Packed) -> tuple[float, str]:
-    return -row[CREATED], row[NAME]
 
 
 def _says_the_same(old: Packed, new: Packed) -> bool:

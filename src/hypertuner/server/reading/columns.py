@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hypertuner.errors import QueryError
@@ -118,53 +118,54 @@ def groups_of(rows: Collection[Packed], by: Sequence[str], metrics: Sequence[str
             raise QueryError(
                 f"No run has a setting {key!r} to group by.\n  Group by a key of the config.", query=key, position=0
             )
-    found: dict[tuple[str, ...], tuple[dict[str, Any], list[Packed]]] = {}
+    found: dict[tuple[Any, ...], tuple[dict[str, Any], list[Packed]]] = {}
     for row in rows:
         shape: Shape = row[SHAPE]
         places = [(key, place) for key in by if (place := shape.place("config", key)) is not None]
         if not places:
             continue
         values = {key: row[place] for key, place in places}
-        told = tuple(_spelled(values[key]) if key in values else "" for key in by)
+        told = tuple(_told_apart(values[key]) if key in values else _NONE for key in by)
         if told not in found:
             found[told] = (values, [])
         found[told][1].append(row)
-    ranked = sorted(found.values(), key=lambda group: -len(group[1]))
     return [
         {
             "values": values,
             "runs": len(members),
             "names": [row[NAME] for row in members[:_MOST_NAMES]],
-            "metrics": {
-                metric: statistics_of(members, metric, of)
-                for metric in (
-                    metrics
-                    or list(dict.fromkeys(key for row in members for key in row[SHAPE].names["metrics"]))[:_MOST_METRICS]
-                )
-            },
+            "metrics": {metric: statistics_of(members, metric, of) for metric in metrics or _logged_by(members)},
         }
-        for values, members in ranked
+        for values, members in sorted(found.values(), key=lambda group: -len(group[1]))
     ]
 
 
-def _spelled(value: Any) -> str:
-    """1 and 1.0 are one value of a setting; True is another."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    return f"{type(value).__name__ if isinstance(value, str) else ''}:{text_of(value)}"
+def _logged_by(rows: Collection[Packed]) -> list[str]:
+    return list(dict.fromkeys(key for shape in by_shape(rows) for key in shape.names["metrics"]))[:_MOST_METRICS]
+
+
+def _told_apart(value: Any) -> Any:
+    """What is equal for equal settings: 1 and 1.0 are one, True is another, NaN is NaN."""
+    if isinstance(value, (bool, list, tuple, dict)):
+        return type(value).__name__, text_of(value)
+    return "nan" if value != value else value
+
+
+_NONE = object()
 
 
 def statistics_of(rows: Collection[Packed], metric: str, of: str) -> dict[str, Any]:
     """Mean, standard deviation (of a sample) and extremes of a metric; NaN and infinity do not count."""
     take = _of_metric(metric, of)
     values = [found for row in rows if (found := number(take(row))) is not None]
-    mean = statistics.fmean(values) if values else None
-    try:
-        spread = statistics.stdev(values) if len(values) > 1 else None
-    except OverflowError:
-        spread = None
+    mean = spread = None
+    with suppress(OverflowError):  # values at the end of the range of floats
+        if values:
+            mean = math.fsum(values) / len(values)
+        if mean is not None and len(values) > 1:
+            spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
     return {
-        "mean": mean if mean is not None and math.isfinite(mean) else None,
+        "mean": mean,
         "std": spread,
         "lowest": min(values, default=None),
         "highest": max(values, default=None),

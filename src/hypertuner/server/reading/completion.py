@@ -31,7 +31,7 @@ _TIMES = {"age": ("1h", "12h", "1d", "7d", "30d"), "duration": ("1m", "10m", "1h
 _FACT_HINTS = {
     "name": "the run's name",
     "state": "running, finished, failed …",
-    "tags": "a list: \"mnist\" in tags",
+    "tags": 'a list: "mnist" in tags',
     "created": 'a date: created >= "2026-03-01"',
     "age": 'how long ago it was made: age < "12h"',
     "duration": 'how long it took: duration > "1h30m"',
@@ -160,7 +160,7 @@ def _operators(ahead: str, place: _Place) -> Iterator[dict[str, Any]]:
 
 def _ends_operand(ahead: str) -> bool:
     """Whether what stands there may be followed by an operator."""
-    if not ahead or ahead[-1] not in ")]}\"'" and not re.search(r"\w$", ahead):
+    if not ahead or (ahead[-1] not in ")]}\"'" and not re.search(r"\w$", ahead)):
         return False
     last = re.search(r"\w+$", ahead)
     return last is None or last[0] not in _WORDS
@@ -226,4 +226,3 @@ def _most(counted: Counter[str]) -> Iterable[tuple[str, int]]:
 
 def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count:,} runs"
-

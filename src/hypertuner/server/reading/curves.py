@@ -82,13 +82,13 @@ class Curves:
         self._make_room()
         return found, missing
 
-    def points(self, run: Run, metric: str) -> Iterator[tuple[int, float, float, float]]:
-        """(attempt, step, time, value) of each point of a curve that is not abandoned."""
-        curve = self._curve(run, metric)
-        for segment, cut in zip(curve.header["segments"], curve.cuts, strict=True):
-            if not segment["is_abandoned"]:
-                for step, time, value in zip(*cut, strict=True):
-                    yield segment["attempt"], step, time, value
+    def points(self, names: Sequence[str], metric: str) -> Iterator[tuple[str, int, float, float, float]]:
+        """(run, attempt, step, time, value) of each point of these runs' curves that is not abandoned."""
+        for curve in self.curves(names, metric)[0]:
+            for segment, cut in zip(curve.header["segments"], curve.cuts, strict=True):
+                if not segment["is_abandoned"]:
+                    for step, time, value in zip(*cut, strict=True):
+                        yield curve.header["run"], segment["attempt"], step, time, value
 
     def _curve(self, run: Run, metric: str) -> Curve:
         segments: list[dict[str, Any]] = []

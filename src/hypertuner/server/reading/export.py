@@ -11,6 +11,7 @@ from typing import Any
 from hypertuner.index.row import FACT_COLUMNS, config_column, metric_column
 from hypertuner.index.spelling import text_of
 from hypertuner.server.reading.asking import by_shape
+from hypertuner.server.reading.curves import Curves
 from hypertuner.server.reading.packed import CREATED, SHAPE, TAGS, Packed
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%")
@@ -33,10 +34,8 @@ def lines(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
     """Rows as CSV, some hundred at a time."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
-    count = 0
-    for row in rows:
+    for count, row in enumerate(rows, 1):
         writer.writerow([cell(value) for value in row])
-        count += 1
         if count % _ROWS_AT_ONCE == 0:
             yield _taken(buffer)
     yield _taken(buffer)
@@ -63,6 +62,13 @@ def table(rows: Sequence[Packed]) -> Iterator[Sequence[Any]]:
     for row in rows:
         at = row[SHAPE].at
         yield [_shown(row, column, at.get(column)) for column in columns]
+
+
+def curves(found: Curves, names: Sequence[str], metric: str) -> Iterator[Sequence[Any]]:
+    """A head and a line a point."""
+    yield ["run", "attempt", "step", "time", metric]
+    for name, attempt, step, time, value in found.points(names, metric):
+        yield [name, attempt, int(step), time, value]
 
 
 def _shown(row: Packed, column: str, place: int | None) -> Any:

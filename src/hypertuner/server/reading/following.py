@@ -137,7 +137,7 @@ class FollowedRun:
 
 
 def _read_cursor(text: str) -> tuple[int, int, dict[str, int]]:
-    """(attempt, bytes, bytes of the metrics that are further); of text that is no cursor, one that holds for nothing."""
+    """(attempt, bytes, bytes of the metrics that are further); where it is no cursor, one that fits nothing."""
     try:
         attempt, base, *rest = text.split(":", 2)
         ahead = orjson.loads(rest[0]) if rest else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -98,10 +99,8 @@ class Live:
         pulse = self._reading.pulse
 
         def wake() -> None:
-            try:
+            with suppress(RuntimeError):  # the server is going down
                 loop.call_soon_threadsafe(self._woken.set)
-            except RuntimeError:  # the server is going down
-                pass
 
         self._wake = wake
         self._told = self._reading.catalogue.revision
@@ -154,8 +153,10 @@ class Live:
 
     def _follow(self) -> None:
         paths: dict[str, str] = {}
-        for followed in [*self._runs.values(), *([self._output] if self._output is not None else [])]:
-            paths.update(dict.fromkeys(followed.paths(), followed.run.name))
+        for run in self._runs.values():
+            paths.update(dict.fromkeys(run.paths(), run.run.name))
+        if self._output is not None:
+            paths.update(dict.fromkeys(self._output.paths(), self._output.run.name))
         self._reading.pulse.follow(self, paths, self._wake)
 
     async def _tell(self) -> None:

@@ -320,4 +320,3 @@ def _time(path: str) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return status.st_mtime_ns, status.st_ino, status.st_size
-

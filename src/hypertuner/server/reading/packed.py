@@ -7,7 +7,6 @@ facts, then the values of the config and of the metrics, in the order in which t
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from operator import itemgetter
 from typing import Any
 
 from hypertuner.index.query import Query
@@ -149,47 +148,55 @@ def unpack(row: Packed, folder: str) -> RunRow:
     )
 
 
-class Asked:
-    """The values of some names of the query language, of one row after the other; a row lacks what it does not have."""
-
-    def __init__(self, names: Collection[str], now: float) -> None:
-        self._names = tuple(names)
-        self._now = now
-        self._takers: dict[Shape, Callable[[Packed], Mapping[str, Any]]] = {}
-
-    def __call__(self, row: Packed) -> Mapping[str, Any]:
-        """What `row` has of the names."""
-        shape = row[0]
-        taker = self._takers.get(shape)
-        if taker is None:
-            taker = self._takers[shape] = self._taker(shape)
-        return taker(row)
-
-    def _taker(self, shape: Shape) -> Callable[[Packed], Mapping[str, Any]]:
-        found = [(name, shape.at[name]) for name in self._names if name in shape.at]
-        special = [name for name in self._names if name in ("age", "tags")]
-        if special:
-            now = self._now
-
-            def with_special(row: Packed) -> Mapping[str, Any]:
-                values = {name: row[place] for name, place in found}
-                if "age" in special:
-                    values["age"] = now - row[CREATED]
-                if "tags" in special:
-                    values["tags"] = list(row[TAGS])
-                return values
-
-            return with_special
-        if len(found) == 1:
-            (name, place), *_ = found
-            return lambda row: {name: row[place]}
-        if not found:
-            return lambda row: {}
-        names, take = tuple(name for name, _ in found), itemgetter(*(place for _, place in found))
-        return lambda row: dict(zip(names, take(row), strict=True))
+def newest_first(row: Packed) -> tuple[float, str]:
+    """What rows are put in order by."""
+    return -row[CREATED], row[NAME]
 
 
 def matching(query: Query, rows: Collection[Packed], now: float) -> list[Packed]:
     """The rows that a query describes, in their order."""
-    asked, matches = Asked(query.names, now), query.matches
-    return [row for row in rows if matches(asked(row))]
+    takers: dict[Shape, Callable[[Packed], Mapping[str, Any]]] = {}
+    matches = query.matches
+    found = []
+    for row in rows:
+        shape = row[0]
+        take = takers.get(shape)
+        if take is None:
+            take = takers[shape] = _taker(query.names, shape, now)
+        if matches(take(row)):
+            found.append(row)
+    return found
+
+
+def _taker(names: Collection[str], shape: Shape, now: float) -> Callable[[Packed], Mapping[str, Any]]:
+    """A function that gives the values that a row of this shape has of some names of the query language.
+
+    It gives one mapping again and again, with other values: making one for each row takes as long as asking.
+    """
+    found = [(name, shape.at[name]) for name in names if name in shape.at and name != "tags"]
+    values: dict[str, Any] = {}
+
+    def take_all(row: Packed) -> Mapping[str, Any]:
+        for name, place in found:
+            values[name] = row[place]
+        if "age" in names:
+            values["age"] = now - row[CREATED]
+        if "tags" in names:
+            values["tags"] = list(row[TAGS])
+        return values
+
+    if not found or {"age", "tags"}.intersection(names) or len(found) > 2:
+        return take_all
+    first, place = found[0]
+    second, other = found[-1]
+
+    def take_one(row: Packed) -> Mapping[str, Any]:
+        values[first] = row[place]
+        return values
+
+    def take_two(row: Packed) -> Mapping[str, Any]:
+        values[first] = row[place]
+        values[second] = row[other]
+        return values
+
+    return take_one if len(found) == 1 else take_two

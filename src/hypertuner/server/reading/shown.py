@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -105,5 +104,3 @@ def _listed(value: Any) -> Any:
 def answer(value: Any) -> Response:
     """`value` as the body of an answer; it was made here, so nothing checks it again."""
     return Response(dumps(value), media_type="application/json")
-
-
