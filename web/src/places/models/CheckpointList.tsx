@@ -20,14 +20,14 @@ interface Props {
   onModel: (reference: string | null, replace?: boolean) => void;
 }
 
-const MOST_METRICS = 3;
+const MOST_METRICS = 4;
 
 export function CheckpointList({ pages, sort, isReversed, onSort, model, onModel }: Props) {
   const metrics = [...new Set([...(pages.metrics.includes(sort) ? [sort] : []), ...pages.metrics])].slice(
     0,
-    MOST_METRICS,
+    model ? 2 : MOST_METRICS,
   );
-  const columns = `18px minmax(120px, 1.4fr) 76px minmax(90px, 1fr) ${metrics.map(() => 'minmax(76px, 1fr)').join(' ')} 76px 64px`;
+  const columns = `16px minmax(100px, 1.4fr) 64px minmax(80px, 1fr) ${metrics.map(() => 'minmax(72px, 1fr)').join(' ')} 60px 60px`;
   const head = (name: string, text: string, isNumber = false) => (
     <button
       type="button"

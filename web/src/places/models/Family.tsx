@@ -16,8 +16,8 @@ import { StateWord } from '../../parts/StateWord';
 import css from './Models.module.css';
 import { type Placed, edgePath, layTree } from './tree';
 
-const NODE = 172;
-const LAYER = 372;
+const NODE = 188;
+const LAYER = 430;
 const ROW = 62;
 const HIGH = 40;
 const EDGE = 24;
@@ -166,12 +166,6 @@ function EdgeSays({ edge, left, top }: { edge: Schema<'LineageEdge'>; left: numb
       <span className={css.changedWord}>{said.length ? said[0] : 'nothing changed'}</span>
       <span className={css.below}>
         {said.length > 1 && <span>+{said.length - 1} more</span>}
-        {said.length < 2 && (
-          <span>
-            {how}
-            {edge.step === null ? '' : ` @ ${edge.step.toLocaleString('en-US')}`}
-          </span>
-        )}
         {edge.gain !== null && (
           <b className={edge.gain > 0 ? css.better : edge.gain < 0 ? css.worse : undefined}>
             {edge.gain > 0 ? '▲ better by ' : edge.gain < 0 ? '▼ worse by ' : '= '}

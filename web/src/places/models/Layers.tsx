@@ -70,18 +70,13 @@ function Layer({ tensor, its, most, isCompared }: LayerProps) {
       <span className={names(css.right, css.mono)}>{tensor.shape.join('×') || 'scalar'}</span>
       <span className={names(css.right, css.soft)}>{bytes(tensor.nbytes)}</span>
       <span className={css.moved}>
-        {isCompared && its && its.changed !== null && (
+        {isCompared && its?.changed === 0 && <span className={css.still}>did not move</span>}
+        {isCompared && its && its.changed !== null && its.changed !== 0 && (
           <>
             <span className={css.movedTrack} aria-hidden="true">
               <i style={{ width: `${(Math.min(1, its.changed) / most) * 100}%` }} />
             </span>
-            <span>
-              {its.changed === 0
-                ? 'not'
-                : its.changed < 0.0005
-                  ? '< 0.1 %'
-                  : `${number(Number((its.changed * 100).toPrecision(2)))} %`}
-            </span>
+            <span>{its.changed < 0.0005 ? '< 0.1 %' : `${number(Number((its.changed * 100).toPrecision(2)))} %`}</span>
           </>
         )}
         {isCompared && its && its.changed === null && <span className={css.soft}>not there</span>}
