@@ -167,7 +167,7 @@ export class Plot {
     this.plot = new uPlot(
       {
         ...this.size,
-        padding: [10, 14, 0, 0],
+        padding: [10, 20, 0, 0],
         legend: { show: false },
         scales: {
           x: { time: xKind === 'clock', distr: logX ? 3 : 1, range: () => [this.window.x0, this.window.x1] },

@@ -1,7 +1,12 @@
 // A panel below the button that opens it; a click elsewhere or Escape closes it, and the focus goes back.
-import { type ReactNode, useCallback, useId, useLayoutEffect, useRef, useState } from 'react';
+import { type ReactNode, useId, useLayoutEffect, useRef, useState } from 'react';
 import { Button, type ButtonProps } from './Button';
 import css from './Popover.module.css';
+
+/** Closes the panel that an element is in. */
+export function closePopover(inside: Element): void {
+  inside.closest<HTMLElement>('[popover]')?.hidePopover();
+}
 
 export function Popover({
   button,
@@ -13,7 +18,7 @@ export function Popover({
   button: ReactNode;
   label: string;
   width?: number;
-  children: (close: () => void) => ReactNode;
+  children: ReactNode;
 } & Pick<ButtonProps, 'kind' | 'size' | 'icon' | 'tip'>) {
   const [isOpen, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
@@ -25,7 +30,6 @@ export function Popover({
     panel.addEventListener('toggle', toggled);
     return () => panel.removeEventListener('toggle', toggled);
   }, []);
-  const close = useCallback(() => box.current?.hidePopover(), []);
   const open = () => {
     const panel = box.current!;
     panel.showPopover();
@@ -38,12 +42,17 @@ export function Popover({
   return (
     <>
       <span ref={opener}>
-        <Button {...look} aria-expanded={isOpen} aria-controls={id} onClick={() => (isOpen ? close() : open())}>
+        <Button
+          {...look}
+          aria-expanded={isOpen}
+          aria-controls={id}
+          onClick={() => (isOpen ? box.current!.hidePopover() : open())}
+        >
           {button}
         </Button>
       </span>
       <div ref={box} id={id} popover="auto" role="dialog" aria-label={label} className={css.panel} style={{ width }}>
-        {isOpen && children(close)}
+        {isOpen && children}
       </div>
     </>
   );

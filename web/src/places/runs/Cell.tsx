@@ -3,7 +3,7 @@ import type { RunRow } from '../../api/types';
 import { RunMark } from '../../parts/RunMark';
 import { StateWord } from '../../parts/StateWord';
 import { Icon } from '../../parts/Icon';
-import { ago, bytes, count, duration, exactValue, moment, percent, value } from '../../parts/format';
+import { ago, aligned, bytes, count, duration, exactValue, moment, percent, value } from '../../parts/format';
 import { names } from '../../parts/names';
 import css from './Runs.module.css';
 import { cellOf, parseColumn } from './columns';
@@ -13,7 +13,7 @@ export function Cell({ row, column }: { row: RunRow; column: string }) {
   if (kind === 'fact') return <Fact row={row} fact={key} />;
   const { value: given, nonfinite } = cellOf(row, column);
   if (given === undefined && nonfinite === undefined) return <span className={css.none}>–</span>;
-  const text = value(given, nonfinite);
+  const text = kind === 'metric' && typeof given === 'number' ? aligned(given) : value(given, nonfinite);
   const exact = exactValue(given, nonfinite);
   if (nonfinite !== undefined) return <span className={css.broken}>{text} ⚠</span>;
   return (

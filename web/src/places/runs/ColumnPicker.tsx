@@ -11,7 +11,7 @@ import { FACTS, OVER_STEPS, metricColumn, parseColumn } from './columns';
 export function ColumnPicker({ known, ids }: { known: Columns | null; ids: readonly string[] }) {
   return (
     <Popover button="Columns" icon="columns" kind="quiet" label="Columns of the table" width={320}>
-      {() => <Choices known={known} ids={ids} />}
+      <Choices known={known} ids={ids} />
     </Popover>
   );
 }

@@ -126,7 +126,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       {
         id: 'name',
         title: 'name',
-        width: wide['name'] ?? 172,
+        width: wide['name'] ?? 164,
         isFixed: true,
         sort: sorted === 'name' ? direction : 'none',
       },

@@ -8,7 +8,7 @@ import { select, useSelection } from '../../app/selection';
 import { Button, IconButton } from '../../parts/Button';
 import { Field } from '../../parts/Field';
 import { showMenu } from '../../parts/Menu';
-import { Popover } from '../../parts/Popover';
+import { Popover, closePopover } from '../../parts/Popover';
 import { plural } from '../../parts/format';
 import css from './Runs.module.css';
 import { bulkItems } from './runMenu';
@@ -63,30 +63,28 @@ function Tags({ names }: { names: readonly string[] }) {
   const [text, setText] = useState('');
   return (
     <Popover button="Tag" icon="tag" kind="quiet" size="small" label="Tag these runs" width={240}>
-      {(close) => (
-        <form
-          className={css.tagging}
-          onSubmit={(event) => {
-            event.preventDefault();
-            const tag = text.trim().replace(/^[+-]/, '');
-            if (tag) void act(text.trim().startsWith('-') ? 'untag' : 'tag', [...names], { tag });
-            setText('');
-            close();
-          }}
-        >
-          <Field
-            label={`Tag for ${plural(names.length, 'run')}`}
-            hint="-tag takes it away"
-            placeholder="baseline"
-            value={text}
-            autoFocus
-            onChange={(event) => setText(event.target.value)}
-          />
-          <Button kind="primary" size="small" type="submit">
-            Tag {plural(names.length, 'run')}
-          </Button>
-        </form>
-      )}
+      <form
+        className={css.tagging}
+        onSubmit={(event) => {
+          event.preventDefault();
+          const tag = text.trim().replace(/^[+-]/, '');
+          if (tag) void act(text.trim().startsWith('-') ? 'untag' : 'tag', [...names], { tag });
+          setText('');
+          closePopover(event.currentTarget);
+        }}
+      >
+        <Field
+          label={`Tag for ${plural(names.length, 'run')}`}
+          hint="-tag takes it away"
+          placeholder="baseline"
+          value={text}
+          autoFocus
+          onChange={(event) => setText(event.target.value)}
+        />
+        <Button kind="primary" size="small" type="submit">
+          Tag {plural(names.length, 'run')}
+        </Button>
+      </form>
     </Popover>
   );
 }

@@ -21,8 +21,8 @@ export const FACTS: Record<
   string,
   { title: string; width: number; isNumber?: boolean; sort: string | null; tip?: string }
 > = {
-  state: { title: 'state', width: 104, sort: 'state' },
-  created: { title: 'age', width: 72, isNumber: true, sort: 'created', tip: 'When it was made' },
+  state: { title: 'state', width: 96, sort: 'state' },
+  created: { title: 'age', width: 66, isNumber: true, sort: 'created', tip: 'When it was made' },
   duration: { title: 'took', width: 78, isNumber: true, sort: 'duration', tip: 'How long it ran' },
   step: { title: 'step', width: 76, isNumber: true, sort: 'step' },
   label: { title: 'differs', width: 180, sort: null, tip: 'What tells it from the other runs here' },
@@ -71,7 +71,7 @@ export function columnsOf(ids: readonly ColumnId[], known: Columns | null): Colu
         id,
         title: key,
         tip: `${key}: a setting`,
-        width: Math.max(74, Math.min(160, 34 + 7 * key.length)),
+        width: Math.max(66, Math.min(150, 30 + 6.6 * key.length)),
         isNumber,
         sort: found?.name ?? key,
       };
@@ -83,7 +83,7 @@ export function columnsOf(ids: readonly ColumnId[], known: Columns | null): Colu
       id,
       title: of === 'last' ? short : `${of} ${short}`,
       tip: `${key}: ${SAID[of]}${found?.direction ? `; ${found.direction === 'min' ? 'lower' : 'higher'} is better` : ''}`,
-      width: Math.max(82, Math.min(160, 36 + 7 * (short.length + (of === 'last' ? 0 : of.length + 1)))),
+      width: Math.max(76, Math.min(150, 30 + 6.6 * (short.length + (of === 'last' ? 0 : of.length + 1)))),
       isNumber: true,
       sort: of === 'last' ? name : `${of}(${name})`,
     };
