@@ -253,8 +253,10 @@ def export(
 @app.command(short_help="See it work: seven small nets, about a minute.")
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where it is made.")] = Path("hypertuner-demo"),
+    gui: Annotated[bool, typer.Option("--gui/--no-gui", help="Show them in the GUI afterwards, at a terminal.")] = True,
 ) -> None:
-    """Train six small nets on handwritten digits, compare them, and start a seventh from the best one's weights."""
+    """Train six small nets on handwritten digits, compare them, start a seventh from the best one's weights, and show
+    all seven in the GUI until Ctrl-C."""
     from hypertuner.cli.demo import demo as demo_
 
-    raise typer.Exit(demo_(folder))
+    raise typer.Exit(demo_(folder, gui=gui))

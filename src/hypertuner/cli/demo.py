@@ -64,8 +64,11 @@ class DemoError(HypertunerError):
     """A run of the demo failed; the message holds what its script printed last."""
 
 
-def demo(folder: Path) -> int:
-    """Make the folder and run the demo in it. Raises: MissingExtraError before anything is made; DemoError."""
+def demo(folder: Path, *, gui: bool = True) -> int:
+    """Make the folder, run the demo in it, and, with `gui` and at a terminal, show its runs in the GUI until Ctrl-C.
+
+    Raises: MissingExtraError before anything is made; DemoError.
+    """
     for package, name in (("torch", "torch"), ("sklearn", "scikit-learn")):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(name, "demo", "hypertuner demo")
@@ -93,7 +96,14 @@ def demo(folder: Path) -> int:
     terminal.show_line(f"\nThat took {time.monotonic() - began:.0f} s. Three things to try next:", "bold")
     for command in next_commands(folder, seventh):
         terminal.show_line(f"  {command}")
-    return 0
+    return _shown(queue.storage, script) if gui and terminal.is_terminal() else 0
+
+
+def _shown(storage: Storage, script: Path) -> int:
+    from hypertuner.cli.gui import gui
+
+    terminal.show_line("\nAnd here they are in the GUI:", "bold")
+    return gui(storage, script, host="127.0.0.1", port=None, is_demo=True)
 
 
 def _tell(best: _Outcome, seventh: _Outcome, rate: float) -> None:

@@ -15,6 +15,7 @@ import { Palette } from './Palette';
 import { Speaker } from './Speaker';
 import { useDefaultSelection } from './selection';
 import { TopBar } from './TopBar';
+import { Tour } from './Tour';
 import { type Key, useKeys } from './keys';
 import { nextTheme } from './theme';
 import { PLACES, type Place, type Url, go, url, usePlace } from './url';
@@ -74,6 +75,7 @@ export function App() {
       </Suspense>
       {open === 'palette' && <Palette onClose={() => setOpen(null)} />}
       {open === 'keys' && <KeyList onClose={() => setOpen(null)} />}
+      <Tour />
       <MenuHost />
       <ToastHost />
       <TooltipHost />
