@@ -19,7 +19,7 @@ from hypertuner.server.launching.scripts import Script, ScriptsOf
 from hypertuner.server.weights.checkpoints import MODEL, Checkpoints, Saved
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.names import is_name
-from hypertuner.store.values import to_config
+from hypertuner.store.values import flatten
 
 _WHICH = re.compile(r"last|best|[0-9]{1,18}")
 _TO_COME = (RunState.queued, RunState.running)
@@ -70,7 +70,7 @@ def make_out(
     """What is asked for. Raises: ConfigError for what may not be started; RunNotFoundError; CheckpointNotFoundError."""
     like = storage.open(asked.from_run) if asked.from_run else None
     parent = parent_of(asked.parent, storage, checkpoints) if asked.parent and asked.how != "scratch" else None
-    given = to_config(asked.config)
+    given = flatten(asked.config)  # what came as JSON is JSON
     several = {key: values for key, values in asked.several.items() if key}
     if len(given) + len(several) > _MOST_KEYS:
         raise ConfigError(f"{len(given):,} settings: a config holds at most {_MOST_KEYS:,}.")
