@@ -41,8 +41,8 @@ def make_storage(folder: Path, count: int) -> None:
         make_run(folder / name, draw, begun + len(taken) * 60)
 
 
-def make_run(folder: Path, draw: random.Random, when: float) -> None:
-    """One finished run as hypertuner leaves it."""
+def make_run(folder: Path, draw: random.Random, when: float, points: int = 50) -> None:
+    """One finished run as hypertuner leaves it, with so many records of metrics."""
     place = layout.RunLayout(folder)
     attempt = place.attempt(1)
     attempt.checkpoints.mkdir(parents=True)
@@ -85,7 +85,7 @@ def make_run(folder: Path, draw: random.Random, when: float) -> None:
             when + step,
             {"train/loss": math.exp(-step / 20) + draw.random() / 10, "val_acc": best * (1 - math.exp(-step / 10))},
         )
-        for step in range(50)
+        for step in range(points)
     ]
     attempt.metrics.write_bytes(b"".join(lines))
     attempt.exit.write_bytes(records.to_bytes(records.Exit("finished", 0, None, "the script ended", _time(when + 50))))

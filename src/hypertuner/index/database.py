@@ -4,8 +4,8 @@ Disposable. It is never needed and never believed: an entry counts only while th
 that is missing, damaged, locked, of another version or on a full disk is as good as none. Each entry carries a
 checksum, as SQLite itself does not notice a flipped bit. One file per storage, never inside it; none is kept open.
 
-Beside the entries it remembers how each run looks where it is drawn, by its name and when it was made: also of runs that
-are gone, which may come back from the trash, and over a change of version.
+Beside the entries it remembers how each run looks where it is drawn, by its name and when it was made: also of runs
+that are gone, which may come back from the trash, and over a change of version.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Database:
     def newest(self, count: int, after: Place | None = None) -> tuple[list[tuple[str, bytes]], Place | None]:
         """The entries of the `count` newest runs, or of those that follow a place, and the place of the last of them;
         ([], None) when there are no more."""
-        return self._forgive(lambda: self._newest(count, after), ([], None))
+        nothing: tuple[list[tuple[str, bytes]], Place | None] = ([], None)
+        return self._forgive(lambda: self._newest(count, after), nothing)
 
     def write(
         self,

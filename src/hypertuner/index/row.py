@@ -156,17 +156,17 @@ def keys_of(rows: Iterable[RunRow]) -> tuple[dict[str, None], dict[str, None]]:
 
 def as_json(row: RunRow) -> dict[str, Any]:
     """A JSON-able dict of a row; NaN and infinity are null in `metrics` and spelled in `nonfinite`."""
-    made = {name: _plain(getattr(row, name)) for name in RunRow.__dataclass_fields__}
+    made = {name: as_plain(getattr(row, name)) for name in RunRow.__dataclass_fields__}
     nonfinite = {key: str(value) for key, value in row.metrics.items() if is_nonfinite(value)}
     return {**made, "nonfinite": nonfinite} if nonfinite else made
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """`value` as strict JSON can hold it."""
     if is_nonfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -52,7 +52,7 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
     `upto` stops at that many bytes. Lines that are not records (a torn end, a damaged line) are skipped.
     """
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             for position, record in _records(file):
                 if upto is not None and position > upto:
                     return
@@ -64,11 +64,12 @@ def read_records(path: Path, upto: int | None = None) -> Iterator[Record]:
 
 def read_recent(path: Path, most_bytes: int) -> list[Record]:
     """The last records of a metrics file, as far as they lie in its last `most_bytes`."""
-    decoded = map(_decode, read_tail(path, most_bytes).splitlines())
+    decoded = map(decode, read_tail(path, most_bytes).splitlines())
     return [record for record in decoded if record is not None]
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
+    """A metrics file, opened for reading. Raises: OSError; CorruptFileError where it is no file."""
     return io.BufferedReader(open_regular(path), _BUFFER_BYTES)
 
 
@@ -80,11 +81,12 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, Record | None]]:
         position += len(line)
         # A piece without an end is the torn last line, or a part of one so long that no logger wrote it.
         if line.endswith(b"\n"):
-            yield position, None if is_rest else _decode(line)
+            yield position, None if is_rest else decode(line)
         is_rest = not line.endswith(b"\n")
 
 
-def _decode(line: bytes) -> Record | None:
+def decode(line: bytes) -> Record | None:
+    """The record of one line; None for a line that is none."""
     try:
         raw = orjson.loads(line)
         values: Any = raw["values"]
@@ -194,19 +196,20 @@ def summarise_on(path: Path, known: tuple[Summary, Position] | None) -> tuple[Su
 
     Raises: FileNotFoundError.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         inode = os.fstat(file.fileno()).st_ino
         found, position = Summary({}, {}, {}, {}, None, None), 0
-        if known is not None and known[1].inode == inode and known[1].tail == _tail(file, known[1].bytes):
+        if known is not None and known[1].inode == inode and known[1].tail == tail_of(file, known[1].bytes):
             found, position = known[0], known[1].bytes
         file.seek(position)
         for position, record in _records(file):  # noqa: B007  # where the last line ended is told
             if record is not None:
                 found.add(record)
-        return found, Position(position, inode, _tail(file, position))
+        return found, Position(position, inode, tail_of(file, position))
 
 
-def _tail(file: BinaryIO, position: int) -> str:
+def tail_of(file: BinaryIO, position: int) -> str:
+    """Hash of what lies just before a position of a file."""
     begin = max(position - _TAIL_BYTES, 0)
     file.seek(begin)
     return xxhash.xxh3_64_hexdigest(file.read(position - begin))

@@ -1,0 +1,87 @@
+"""How each run looks where it is drawn: one of eight colours with one of four marks, for life.
+
+A run gets the colour least used among those made just before it, so runs that are compared, which are those made one
+after another, differ. What was chosen is kept in the index, and stays when later runs come or earlier ones go. Without
+an index it is chosen again by the same rule over the runs that there are: the same, unless runs were removed since.
+What people chose (`colour` in notes.json) wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+from hypertuner.server.reading.packed import COLOUR, CREATED, NAME, Packed
+
+COLOURS = 8
+MARKS = 4
+_NEIGHBOURS = COLOURS * MARKS - 1
+
+
+def choose(before: Sequence[int]) -> int:
+    """The look of a run that was made after runs of these looks, the nearest last: 8 × mark + colour."""
+    near = [look % COLOURS for look in before[-(COLOURS - 1) :]]
+    begin = near[-1] + 1 if near else 0
+    colour = min(((begin + turn) % COLOURS for turn in range(COLOURS)), key=near.count)
+    marks = [look // COLOURS for look in before[-_NEIGHBOURS:] if look % COLOURS == colour]
+    begin = marks[-1] + 1 if marks else 0
+    mark = min(((begin + turn) % MARKS for turn in range(MARKS)), key=marks.count)
+    return COLOURS * mark + colour
+
+
+def key_of(row: Packed) -> str:
+    """What a run's look is remembered by: another run of its name, made later, is another one."""
+    return f"{row[NAME]} {row[CREATED]:.3f}"
+
+
+class Looks:
+    """The look of each run."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, int] = {}
+        self._gone: dict[str, int] = {}
+
+    def remember(self, looks: Mapping[str, int]) -> None:
+        """Take in what was chosen before, by `key_of`."""
+        self._gone.update(looks)
+
+    def known(self, row: Packed) -> bool:
+        """Whether a run has its look already, or had it."""
+        if row[NAME] in self._of:
+            return True
+        if not self._gone or (look := self._gone.pop(key_of(row), None)) is None:
+            return False
+        self._of[row[NAME]] = look
+        return True
+
+    def give(self, newest_first: Sequence[Packed], made: Sequence[Packed]) -> dict[str, int]:
+        """Choose for those of `made` that have none, by all there are; what was chosen, by `key_of`."""
+        lacking = {row[NAME] for row in made if not self.known(row)}
+        chosen: dict[str, int] = {}
+        if not lacking:
+            return chosen
+        # From the oldest that lacks one, with those just before it.
+        last = max(place for place, row in enumerate(newest_first) if row[NAME] in lacking)
+        older = islice(newest_first, last + 1, last + 1 + _NEIGHBOURS)
+        before = [self._of[row[NAME]] for row in older if self.known(row)][::-1]
+        for place in range(last, -1, -1):
+            row = newest_first[place]
+            if not self.known(row):
+                look = self._of[row[NAME]] = choose(before)
+                chosen[key_of(row)] = look
+            before.append(self._of[row[NAME]])
+            if len(before) > 4 * _NEIGHBOURS:
+                del before[:-_NEIGHBOURS]
+        return chosen
+
+    def forget(self, row: Packed) -> None:
+        """A run is gone; should it come back, it looks as it did."""
+        if (look := self._of.pop(row[NAME], None)) is not None:
+            self._gone[key_of(row)] = look
+
+    def of(self, row: Packed) -> tuple[int, int]:
+        """(colour, mark) of a run."""
+        look = self._of.get(row[NAME], 0)
+        chosen = row[COLOUR]
+        is_one = isinstance(chosen, str) and chosen.isdecimal() and int(chosen) < COLOURS
+        return (int(chosen) if is_one else look % COLOURS), look // COLOURS
