@@ -1,0 +1,96 @@
+// The frame around the four places: the bar at the top, what opens over all of them, and keys that work everywhere.
+import { Suspense, lazy, useMemo, useState } from 'react';
+import { Refusal } from '../api/ask';
+import { session } from '../api/session';
+import { useStore } from '../api/store';
+import { Empty } from '../parts/Empty';
+import { MenuHost } from '../parts/Menu';
+import { ToastHost } from '../parts/Toast';
+import { TooltipHost } from '../parts/Tooltip';
+import { Runs } from '../places/runs/Runs';
+import css from './App.module.css';
+import { ConnectionBar } from './ConnectionBar';
+import { KeyList } from './KeyList';
+import { Palette } from './Palette';
+import { Speaker } from './Speaker';
+import { useDefaultSelection } from './selection';
+import { TopBar } from './TopBar';
+import { type Key, useKeys } from './keys';
+import { nextTheme } from './theme';
+import { PLACES, type Place, type Url, go, url, usePlace } from './url';
+import { openNewRun, readNewRun, useView } from './view';
+
+const Insight = lazy(() => import('../places/Insight').then((m) => ({ default: m.Insight })));
+const Models = lazy(() => import('../places/Models').then((m) => ({ default: m.Models })));
+const Queue = lazy(() => import('../places/Queue').then((m) => ({ default: m.Queue })));
+const RunPanel = lazy(() => import('./RunPanel').then((m) => ({ default: m.RunPanel })));
+const NewRunSheet = lazy(() => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet })));
+
+const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
+
+export function App() {
+  const place = usePlace();
+  const who = useStore(session);
+  const [view] = useView();
+  const params = useStore(url, paramsOf);
+  const newRun = useMemo(() => readNewRun(params), [params]);
+  const [open, setOpen] = useState<'palette' | 'keys' | null>(null);
+  const keys: Key[] = [
+    { keys: ['Mod+k'], does: 'Commands', group: 'Everywhere', run: () => setOpen('palette'), whileTyping: true },
+    { keys: ['?'], does: 'This list', group: 'Everywhere', run: () => setOpen('keys') },
+    { keys: ['n'], does: 'New run', group: 'Everywhere', run: () => openNewRun() },
+    ...PLACES.map((one, at) => ({
+      keys: [String(at + 1)],
+      does: `Go to ${TITLES[one]}`,
+      group: 'Everywhere',
+      run: () => go({}, { place: one }),
+    })),
+    { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
+  ];
+  useKeys(keys);
+  useDefaultSelection();
+  const Shown = SHOWN[place];
+  return (
+    <div className={css.app}>
+      <a className={css.skip} href="#place">
+        Skip to the content
+      </a>
+      <TopBar onPalette={() => setOpen('palette')} onKeys={() => setOpen('keys')} />
+      <ConnectionBar />
+      <main id="place" tabIndex={-1} className={css.place} aria-label={TITLES[place]}>
+        {who instanceof Refusal ? (
+          <NotIn refusal={who} />
+        ) : (
+          <Suspense fallback={null}>
+            <Shown />
+          </Suspense>
+        )}
+      </main>
+      <Suspense fallback={null}>
+        {view.open !== null && <RunPanel key={view.open} name={view.open} tab={view.tab} />}
+        {newRun && <NewRunSheet from={newRun} />}
+      </Suspense>
+      {open === 'palette' && <Palette onClose={() => setOpen(null)} />}
+      {open === 'keys' && <KeyList onClose={() => setOpen(null)} />}
+      <MenuHost />
+      <ToastHost />
+      <TooltipHost />
+      <Speaker />
+    </div>
+  );
+}
+
+export const TITLES: Record<Place, string> = { runs: 'Runs', insight: 'Insight', models: 'Models', queue: 'Queue' };
+const paramsOf = (now: Url) => now.params;
+
+function NotIn({ refusal }: { refusal: Refusal }) {
+  if (refusal.status === 401)
+    return (
+      <Empty
+        title="This page needs the link that hypertuner printed"
+        text="The link carries a token, so that nobody else on this machine can start runs. Open it once; after that, bookmarks work, too."
+        command="hypertuner"
+      />
+    );
+  return <Empty title="hypertuner does not answer" text={refusal.message} command="hypertuner" />;
+}

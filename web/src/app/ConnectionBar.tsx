@@ -1,0 +1,29 @@
+// A lost connection is said in one line: training does not need us, and what was read stays.
+import { useEffect, useState } from 'react';
+import { useStore } from '../api/store';
+import { live } from '../live/live';
+import { Button } from '../parts/Button';
+import css from './ConnectionBar.module.css';
+
+const PATIENCE_MS = 700;
+
+export function ConnectionBar() {
+  const { state, since, nextTry } = useStore(live.connection);
+  const [now, setNow] = useState(0);
+  useEffect(() => {
+    if (state !== 'lost') return undefined;
+    const tick = setInterval(() => setNow(Date.now()), 350);
+    return () => clearInterval(tick);
+  }, [state]);
+  // A tab that wakes up reconnects at once: nothing to say then.
+  if (state !== 'lost' || now - since < PATIENCE_MS) return <div className={css.none} />;
+  const left = Math.max(0, Math.ceil((nextTry - now) / 1000));
+  return (
+    <div className={css.bar} role="status">
+      <span>Not connected: training goes on. {left > 0 ? `Retrying in ${left} s` : 'Retrying …'}</span>
+      <Button size="small" onClick={() => live.start()}>
+        Retry now
+      </Button>
+    </div>
+  );
+}

@@ -1,0 +1,43 @@
+// The keys that work where one is.
+import { useStore } from '../api/store';
+import { Checkbox } from '../parts/Field';
+import { Dialog } from '../parts/Dialog';
+import { Kbd } from '../parts/Button';
+import css from './KeyList.module.css';
+import { keyMap, singleLetters } from './keys';
+
+export function KeyList({ onClose }: { onClose: () => void }) {
+  const keys = useStore(keyMap);
+  const letters = useStore(singleLetters);
+  const groups = [...new Set(keys.map((key) => key.group))];
+  return (
+    <Dialog
+      title="Keys"
+      onClose={onClose}
+      width={720}
+      footer={<Checkbox label="Single letters are keys" checked={letters} onChange={(on) => singleLetters.set(on)} />}
+    >
+      <div className={css.groups}>
+        {groups.map((group) => (
+          <section key={group}>
+            <h3>{group}</h3>
+            <dl>
+              {keys
+                .filter((key, at) => key.group === group && keys.findIndex((one) => one.does === key.does) === at)
+                .map((key) => (
+                  <div key={key.does}>
+                    <dt>
+                      {key.keys.map((one) => (
+                        <Kbd key={one} keys={one} />
+                      ))}
+                    </dt>
+                    <dd>{key.does}</dd>
+                  </div>
+                ))}
+            </dl>
+          </section>
+        ))}
+      </div>
+    </Dialog>
+  );
+}

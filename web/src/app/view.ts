@@ -1,0 +1,151 @@
+// What of the URL all four places share, as types: filter, order, selection, and how charts are drawn.
+import { useMemo } from 'react';
+import { useStore } from '../api/store';
+import { type Params, type Patch, type Url, go, url } from './url';
+
+export const X_AXES = ['step', 'time', 'clock', 'root'] as const;
+/** step · seconds since it began · wall clock · steps since root · `m:` and the name of a metric. */
+export type XAxis = (typeof X_AXES)[number] | `m:${string}`;
+export const RUN_TABS = ['config', 'charts', 'output', 'media', 'weights', 'files', 'attempts'] as const;
+export type RunTab = (typeof RUN_TABS)[number];
+
+export interface View {
+  query: string;
+  sort: string;
+  /** null: the name's own direction. */
+  descending: boolean | null;
+  group: string[];
+  /** Names of columns of the table; null: chosen by us. */
+  columns: string[] | null;
+  /** Names of runs; null: running and the ten latest. */
+  selected: string[] | null;
+  x: XAxis;
+  smooth: number;
+  logY: boolean;
+  logX: boolean;
+  band: boolean;
+  perRow: 1 | 2 | 3;
+  /** The chart that fills the place. */
+  chart: string | null;
+  zoom: [number, number] | null;
+  archived: boolean;
+  /** The run whose panel is open. */
+  open: string | null;
+  tab: RunTab | null;
+}
+
+export const PLAIN_VIEW: View = {
+  query: '',
+  sort: '',
+  descending: null,
+  group: [],
+  columns: null,
+  selected: null,
+  x: 'step',
+  smooth: 0,
+  logY: false,
+  logX: false,
+  band: true,
+  perRow: 2,
+  chart: null,
+  zoom: null,
+  archived: false,
+  open: null,
+  tab: null,
+};
+
+const list = (text: string | undefined) =>
+  text === undefined ? null : text === '' ? [] : text.split(',').map(unescapeItem);
+const escapeItem = (item: string) => item.replace(/[%,]/g, encodeURIComponent);
+const unescapeItem = (item: string) => item.replace(/%(25|2C)/g, decodeURIComponent);
+
+export function readView(params: Params): View {
+  const zoom = params['zoom']?.split(',').map(Number);
+  const smooth = Number(params['smooth'] ?? 0);
+  const perRow = Number(params['row'] ?? 2);
+  const x = params['x'] ?? 'step';
+  return {
+    query: params['q'] ?? '',
+    sort: params['sort'] ?? '',
+    descending: params['desc'] === undefined ? null : params['desc'] === '1',
+    group: list(params['group']) ?? [],
+    columns: list(params['cols']),
+    selected: list(params['sel']),
+    x: X_AXES.includes(x as never) || x.startsWith('m:') ? (x as XAxis) : 'step',
+    smooth: smooth >= 0 && smooth < 1 ? smooth : 0,
+    logY: params['log']?.includes('y') ?? false,
+    logX: params['log']?.includes('x') ?? false,
+    band: params['band'] !== '0',
+    perRow: perRow === 1 || perRow === 3 ? perRow : 2,
+    chart: params['chart'] ?? null,
+    zoom: zoom?.length === 2 && zoom.every(Number.isFinite) ? [zoom[0]!, zoom[1]!] : null,
+    archived: params['archived'] === '1',
+    open: params['run'] ?? null,
+    tab: RUN_TABS.find((tab) => tab === params['tab']) ?? null,
+  };
+}
+
+/** What is to change in the URL so that it says `view`; what is as in PLAIN_VIEW is not said. */
+export function writeView(view: View): Patch {
+  const items = (all: string[] | null) => (all === null ? null : all.map(escapeItem).join(','));
+  return {
+    q: view.query || null,
+    sort: view.sort || null,
+    desc: view.descending === null ? null : view.descending ? '1' : '0',
+    group: view.group.length ? items(view.group) : null,
+    cols: items(view.columns),
+    sel: items(view.selected),
+    x: view.x === 'step' ? null : view.x,
+    smooth: view.smooth ? String(view.smooth) : null,
+    log: (view.logX ? 'x' : '') + (view.logY ? 'y' : '') || null,
+    band: view.band ? null : '0',
+    row: view.perRow === 2 ? null : String(view.perRow),
+    chart: view.chart,
+    zoom: view.zoom ? view.zoom.join(',') : null,
+    archived: view.archived ? '1' : null,
+    run: view.open,
+    tab: view.tab,
+  };
+}
+
+/** The view now, and how to change some of it. */
+export function useView(): [View, (patch: Partial<View>, replace?: boolean) => void] {
+  const params = useStore(url, paramsOf);
+  return [useMemo(() => readView(params), [params]), changeView];
+}
+
+export function changeView(patch: Partial<View>, replace = false): void {
+  go(writeView({ ...readView(url.get().params), ...patch }), { replace });
+}
+
+export function openRun(name: string, tab: RunTab | null = null): void {
+  changeView({ open: name, tab });
+}
+
+export interface NewRunFrom {
+  /** Whose script and config are copied. */
+  run?: string;
+  /** A reference to the checkpoint it starts from. */
+  parent?: string;
+  how?: 'weights' | 'fork';
+}
+
+/** Opens the New run sheet over whatever is shown. */
+export function openNewRun(from: NewRunFrom = {}): void {
+  go({ new: from.run ?? '', parent: from.parent ?? null, how: from.parent ? (from.how ?? 'weights') : null });
+}
+
+export function closeNewRun(): void {
+  go({ new: null, parent: null, how: null });
+}
+
+/** What the New run sheet begins with; null while it is closed. */
+export function readNewRun(params: Params): NewRunFrom | null {
+  if (params['new'] === undefined) return null;
+  return {
+    ...(params['new'] ? { run: params['new'] } : {}),
+    ...(params['parent'] ? { parent: params['parent'], how: params['how'] === 'fork' ? 'fork' : 'weights' } : {}),
+  };
+}
+
+const paramsOf = (now: Url) => now.params;

@@ -1,0 +1,3 @@
+export function Insight() {
+  return null;
+}
