@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypertuner.errors import StorageError
 from hypertuner.index.row import RunRow as Row
-from hypertuner.index.runs import runs
+from hypertuner.index.runs import read_row, runs
 from hypertuner.index.table import RunTable
+from hypertuner.queue.waiting import Queue
 from hypertuner.server.contract.queue import QueueView
 from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.draining.drains import Draining
@@ -45,6 +47,8 @@ class Engines:
         self.storage = storage
         self.rows: Callable[[], RunTable] = lambda: runs(storage=storage)
         """The runs as they are now."""
+        self.row: Callable[[str], Row | None] = self._read_row
+        """One run as it is now."""
         self.shown: Callable[[Row], RunRow] = plain.shown
         """A run's row as the page gets it."""
         self.look: Callable[[str], tuple[int, int]] = plain.look
@@ -54,14 +58,22 @@ class Engines:
         self.checkpoints = Checkpoints()
         self.family = Family(storage)
         self.scripts = ScriptsOf(storage, launchable)
-        self.machine = Machine(storage.path)
         self.draining = Draining(storage, slots)
+        self.machine = Machine(storage.path, self._look_at_queue)
         self.acts = threading.Lock()
         """Held while runs are changed: two tabs that ask at once are answered one after the other."""
         self._drains = drains
-        self._queue = QueueSeen(storage, self.draining, lambda: self.lately().table)
+        self._queue = QueueSeen(storage, self.draining, lambda: self.lately().table, lambda name: self.row(name))
+        self._changes = Queue(storage)
+        self._mark: object = None
         self._lately: tuple[float, int, Lately] | None = None
         self._looking = threading.Lock()
+
+    def _read_row(self, name: str) -> Row | None:
+        try:
+            return read_row(self.storage.open(name))
+        except (OSError, StorageError):
+            return None
 
     def start(self) -> None:
         """Begin to sample the machine, and to drain the queue where this server is to. Raises: QueueError."""
@@ -73,6 +85,13 @@ class Engines:
         """End both; runs go on."""
         self.machine.stop()
         self.draining.stop()
+
+    def _look_at_queue(self) -> None:
+        """Notice what others do to the queue: the command line, another server."""
+        mark = self._changes.changed()
+        if mark != self._mark:
+            self._mark = mark
+            self.draining.revision += 1
 
     def lately(self) -> Lately:
         """All runs, as they were a second ago at most, or some looks' worth of time where there are very many; and as

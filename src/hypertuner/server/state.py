@@ -52,6 +52,7 @@ class State:
         self.reading = reading = Reading(self.storage)
         self.acting = Engines(self.storage, self.launchable, drains=self.drains, slots=self.slots)
         self.acting.rows = reading.catalogue.table
+        self.acting.row = reading.catalogue.row
         self.acting.shown = lambda row: RunRow.model_validate(reading.row(row.name))
         self.acting.look = reading.look_of
         self.engines += [self.reading, self.acting]
