@@ -52,8 +52,11 @@ class State:
         self.reading = reading = Reading(self.storage)
         self.acting = Engines(self.storage, self.launchable, drains=self.drains, slots=self.slots)
         self.acting.rows = reading.catalogue.table
+        self.acting.row = reading.catalogue.row
         self.acting.shown = lambda row: RunRow.model_validate(reading.row(row.name))
         self.acting.look = reading.look_of
+        draining, machine = self.acting.draining, self.acting.machine
+        reading.pulse.counters += [lambda: draining.revision, lambda: machine.count]
         self.engines += [self.reading, self.acting]
 
 

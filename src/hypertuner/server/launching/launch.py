@@ -16,10 +16,6 @@ from hypertuner.server.launching.asked import Order, check_name_is_no_file
 from hypertuner.server.launching.checking import check
 from hypertuner.store import Run, Storage
 
-_OURS = ("HYPERTUNER_TOKEN", "HYPERTUNER_SERVER", "HYPERTUNER_GUI")
-"""How variables begin that are the server's own and no run's."""
-
-
 def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
     """Make the runs.
 
@@ -59,15 +55,10 @@ def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
                 terms,
                 begins_from=begins if ahead is not None else None,
                 begins_how=order.how,
-                environment=environment(),
+                environment=os.environ,
             )
         made.append(run)
     return Launched(runs=[run.name for run in made], message=_said(asked, made, queue))
-
-
-def environment() -> dict[str, str]:
-    """What a queued run is started with: the server's own environment, without what is the server's alone."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
 def _seeds(asked: LaunchAsked) -> int | None:
