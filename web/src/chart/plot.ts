@@ -125,6 +125,9 @@ export class Plot implements Scene {
     this.plot = null;
     if (this.size.width < 40) return;
     const { xKind, logX, logY } = this.look;
+    // What was shown before may have no logarithm.
+    this.yRange = airy(NaN, NaN, logY);
+    this.window = { ...this.window, x0: logX ? 1 : 0, x1: logX ? 10 : 1, logX, logY };
     const axis = {
       stroke: this.ink.text,
       font: `11px ${getComputedStyle(this.root).fontFamily}`,
