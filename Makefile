@@ -10,14 +10,15 @@ PEERS := .deps/peers
 PEERS_READY := $(PEERS)/ready
 CPU_BUILD := $(if $(filter Darwin,$(shell uname)),,+cpu --extra-index-url https://download.pytorch.org/whl/cpu)
 DEMO_READY := $(VENV)/demo-ready
-CODE := $(wildcard src tests examples benchmarks scripts)
+CODE := $(wildcard src tests examples benchmarks scripts hatch_build.py)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
 
-.PHONY: help setup demo check lint types floors openapi test bench faults docs clean
+.PHONY: help setup web demo check lint types floors openapi test bench faults docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup    create $(VENV) and install hypertuner with its tools (PYTHON=python3.12 picks another Python)"
+	@echo "make web      build the page of the GUI into src/hypertuner/web (Node 20 or newer)"
 	@echo "make demo     train three small models on handwritten digits and show what hypertuner does with them"
 	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
 	@echo "make openapi  write web/openapi.json, out of which the page's types are made, from the server's own types"
@@ -28,9 +29,14 @@ help:
 	@echo "make clean    remove $(VENV), caches and built files; never your storage"
 
 setup: $(READY)
+	@$(BIN)/python scripts/web.py --if-can
 	@echo "$(VENV) is ready: $$($(BIN)/python --version), pins from constraints.txt"
 
+web: $(READY)
+	@$(BIN)/python scripts/web.py
+
 demo: $(DEMO_READY)
+	@$(BIN)/python scripts/web.py --if-can
 	@$(BIN)/hypertuner demo $(ARGS)
 
 check: lint types floors
@@ -49,7 +55,7 @@ openapi: $(READY)
 	@$(BIN)/python scripts/openapi.py
 
 # Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
-test: check $(TIMM)
+test: check web $(TIMM)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # Beside the environment, not in it: timm asks for torchvision, whose release from PyPI fits one build of torch only,
@@ -71,7 +77,7 @@ docs: $(READY)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	@rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) site dist src/hypertuner/web web/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A stamp is as new as the last successful installation, so a second `make setup` has nothing to do.

@@ -141,9 +141,28 @@ def test_importing_hypertuner_imports_nothing_heavy(run_script) -> None:
         import sys
         import hypertuner
         heavy = {"torch", "numpy", "pandas", "polars", "typer", "rich", "asyncio", "multiprocessing", "sqlite3"}
+        heavy |= {"fastapi", "starlette", "uvicorn", "pydantic", "websockets"}
         print(sorted(heavy & set(sys.modules)))
     """)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_script_that_trains_imports_nothing_of_the_server_and_of_the_command_line(run_script) -> None:
+    result = run_script("""
+        import sys
+        import hypertuner, torch
+        torchs = set(sys.modules)
+        args = hypertuner.Args(lr=0.1)
+        net = torch.nn.Linear(2, 2)
+        saver, logger = hypertuner.Saver(net), hypertuner.Logger()
+        logger.log({"loss": args.lr}, 0)
+        saver.save()
+        hypertuner.load(saver.save(step=1).path)
+        foreign = {"fastapi", "starlette", "uvicorn", "pydantic", "websockets", "typer", "rich", "sqlite3"}
+        ours = {name for name in sys.modules if name.startswith(("hypertuner.server", "hypertuner.cli"))}
+        print(sorted((foreign & set(sys.modules)) - torchs | ours))
+    """)
+    assert result.stdout.splitlines()[-1] == "[]"
 
 
 # --- the public surface

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.queue.conftest import Place, is_running, until
 
-from hypertuner.cli.outlook import empty_in
+from hypertuner.server.draining.outlook import empty_in
 from hypertuner.store import records
 
 TRAINS = """

@@ -37,7 +37,7 @@ def about(path: Path) -> About:
     return _about(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=16_384)  # a server shows those of thousands of runs
 def _about(path: str, inode: int, nbytes: int, changed_ns: int) -> About:
     index = archive.inspect(path)
     training = _training_bytes(index)

@@ -94,8 +94,7 @@ class LoadReport:
         total = len(self.loaded) + len(self.missing) + len(self.mismatched)
         lines = [f"kept {len(self.loaded)} of {total} tensors, {100 * self.share:.1f} % of parameters"]
         for mismatch in self.mismatched[:8]:
-            cause = _cause(mismatch, saved_config, config)
-            lines.append(f"  {mismatch}{cause}: new")
+            lines.append(f"  {mismatch}{cause(mismatch, saved_config, config)}: new")
         if len(self.mismatched) > 8:
             lines.append(f"  … and {len(self.mismatched) - 8} more that do not fit")
         for names, what, grew in (
@@ -134,7 +133,8 @@ def _cause_of_names(names: tuple[str, ...], saved: Mapping[str, Any], config: Ma
     return ""
 
 
-def _cause(mismatch: Mismatch, saved: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def cause(mismatch: Mismatch, saved: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The setting that changed as a shape did: ', probably because hidden 32→64'; '' where none did."""
     changed = {key: (saved[key], config[key]) for key in saved if key in config and saved[key] != config[key]}
     pairs = [pair for pair in zip(mismatch.saved, mismatch.model, strict=False) if pair[0] != pair[1]]
     likely = [key for key, pair in changed.items() if pair in pairs]

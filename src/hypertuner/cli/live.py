@@ -17,13 +17,14 @@ from rich.text import Text
 from hypertuner.cli import given
 from hypertuner.cli.doing import cpu_text, gpu_text, left_text, memory_text, share_text
 from hypertuner.cli.ls import Asked, columns_of
-from hypertuner.cli.outlook import outlook, queue_text
+from hypertuner.cli.outlook import queue_text
 from hypertuner.cli.terminal import Cell, Column, count_text, drawn, is_terminal, plain, stdout, value_text
 from hypertuner.index.progress import Learnt, Progress, progress_of
 from hypertuner.index.table import RunRow, RunTable
 from hypertuner.index.watching import Watch
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Entry, Queue
+from hypertuner.server.draining.outlook import outlook
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.direction import direction
 from hypertuner.store.figures import Figures, newest_figures

@@ -14,7 +14,7 @@ from hypertuner.errors import ConfigError
 from hypertuner.index.runs import runs
 from hypertuner.index.selection import select
 from hypertuner.store import Run, Storage
-from hypertuner.store.care import rename, retag
+from hypertuner.store.care import check_tag, rename, retag
 
 
 def tag(storage: Storage, words: Sequence[str]) -> None:
@@ -41,13 +41,13 @@ def tag(storage: Storage, words: Sequence[str]) -> None:
 
 
 def _tag(word: str) -> str:
-    name = word[1:].strip()
-    if not name or not name.isprintable() or "," in name:
+    try:
+        return check_tag(word[1:])
+    except ConfigError:
         raise ConfigError(
             f"{word!r} adds or removes no tag: a tag is one word, without commas.\n  hypertuner tag RUN +baseline -old",
             key="tag",
-        )
-    return name
+        ) from None
 
 
 def _show_all(storage: Storage) -> None:

@@ -13,16 +13,14 @@ from hypertuner.cli.queue_says import Says, last_summary
 from hypertuner.cli.terminal import count_text, plain, say, state_cell
 from hypertuner.errors import QueueError
 from hypertuner.index.selection import select
-from hypertuner.queue import tree
+from hypertuner.queue import stopping, tree
 from hypertuner.queue.drain import Drainer, leaving_on_signals
 from hypertuner.queue.executor import LocalExecutor
 from hypertuner.queue.slots import Slots
 from hypertuner.queue.spawn import python_running
-from hypertuner.queue.supervisor import ask_to_stop
 from hypertuner.queue.turn import drained_by, is_drained
 from hypertuner.queue.waiting import Entry, Queue
 from hypertuner.store import Run, RunState, Storage
-from hypertuner.store.process import ProcessIdentity
 
 _BY_A_QUEUE_S = 60.0
 _COMMAND = "from hypertuner.cli import main; sys.exit(main())"
@@ -152,11 +150,10 @@ def stop(storage: Storage, words: Sequence[str], *, wait: bool) -> int:
     asked: list[Run] = []
     failed = 0
     for run in select(words, storage):
-        entry = queue.entry(run)
-        if entry is not None and entry.is_waiting and queue.withdraw(entry):
+        if stopping.withdraw_if_waiting(queue, run):
             say(f"{run.name} is out of the queue")
             continue
-        if problem := _stop(run):
+        if problem := stopping.ask(run):
             failed = 1
             say(f"{run.name}: {problem}")
         else:
@@ -173,23 +170,3 @@ def stop(storage: Storage, words: Sequence[str], *, wait: bool) -> int:
     for run in asked if wait else ():
         say(f"{run.name} still runs: it is killed when its grace is over")
     return failed
-
-
-def _stop(run: Run) -> str | None:
-    """Ask a run to stop; why that cannot be, or None."""
-    attempt = run.newest_attempt()
-    state = run.state()
-    if attempt is None or state not in (RunState.running, RunState.unknown):
-        return f"it does not run: it is {state}"
-    started = attempt.started
-    assert started is not None
-    if started.exit_by == "supervisor":
-        ask_to_stop(attempt)
-        return None
-    if state == RunState.unknown:
-        return f"it runs, or ran, on {started.host} as process {started.pid}: stop it there"
-    owner = attempt.owner()
-    mine = ProcessIdentity.mine()
-    if owner is None or owner == mine or not tree.send(owner, signal.SIGTERM):
-        return "it has just ended"
-    return None

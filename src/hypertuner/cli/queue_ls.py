@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypertuner.cli.doing import doing, left_text, progress_json, step_text
-from hypertuner.cli.outlook import Outlook, outlook
+from hypertuner.cli.outlook import outlook_text
 from hypertuner.cli.queue_says import command_line, last_summary
 from hypertuner.cli.terminal import (
     Cell,
@@ -30,6 +30,7 @@ from hypertuner.index.table import RunRow
 from hypertuner.queue.reasons import slots_of, why_waiting
 from hypertuner.queue.turn import Drains, drained_by
 from hypertuner.queue.waiting import Entry, Queue
+from hypertuner.server.draining.outlook import Outlook, outlook
 from hypertuner.store import RunState, Storage, records
 from hypertuner.store.written import FileClock
 
@@ -153,7 +154,8 @@ def _say_how_it_goes(storage: Storage, seen: _Seen) -> None:
         since = records.seconds(drains.since)
         began = f" for {rough_text(max(0.0, time.time() - since))}" if since is not None else ""
         where = f"Process {drains.identity.pid} on {drains.identity.host}"
-        ahead = f"; {seen.ahead.text()}" if seen.ahead.text() else ""
+        told = outlook_text(seen.ahead)
+        ahead = f"; {told}" if told else ""
         say(f"{where} drains it{began}, with {count_text(drains.slots, 'slot')}{ahead}.")
     elif waiting:
         say(

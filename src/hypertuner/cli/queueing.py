@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,18 +14,16 @@ from hypertuner.checkpoint import reference
 from hypertuner.cli import given
 from hypertuner.cli.run import Plan, Wanted, plan
 from hypertuner.cli.terminal import count_text, plain, say, value_text
+from hypertuner.errors import ConfigError
 from hypertuner.index.selection import select
 from hypertuner.index.times import duration_s
-from hypertuner.queue import launch, make, private
+from hypertuner.queue import combining, launch, make, private
 from hypertuner.queue.turn import drained_by
 from hypertuner.queue.waiting import Queue, Terms
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.names import is_name
 
-_MANY = 1000
 _SHOWN = 8
-_RETRIES = 3
-"""Enough for a night in which a machine is taken away and given back; a script that dies by itself gets none."""
 
 
 def queue_runs(
@@ -50,11 +47,14 @@ def queue_runs(
     if ahead is not None:
         terms = dataclasses.replace(terms, after=tuple(dict.fromkeys((*terms.after, ahead.name))))
     plans = [plan(model, script, words, after_dashes, wanted) for model in _models(script, wanted, storage)]
-    orders = [(one, config) for one in plans for config in _configs(one, seeds)]
+    try:
+        orders = [(one, config) for one in plans for config in _configs(one, seeds)]
+    except ConfigError as error:
+        raise given.GivenError(str(error)) from None
     if not orders:
         raise given.GivenError(f"No run matches {wanted.like!r}: there is nothing to queue.")
-    if len(orders) > _MANY:
-        raise given.GivenError(f"That makes {len(orders):,} runs; at most {_MANY:,} are queued at once.")
+    if len(orders) > combining.MOST_RUNS:
+        raise given.GivenError(f"That makes {len(orders):,} runs; at most {combining.MOST_RUNS:,} are queued at once.")
     varied = _varied(plans, seeds)
     if len(orders) > 1:
         times = " × ".join(f"{key} {', '.join(map(value_text, values))}" for key, values in varied.items())
@@ -126,7 +126,7 @@ def terms(
     return Terms(
         priority=priority or 0,
         after=tuple(after),
-        retries=_RETRIES if retries is None else retries,
+        retries=combining.RETRIES if retries is None else retries,
         retry_on=retry or "infrastructure",
         time_limit_s=limit_s,
         live_code=live_code,
@@ -161,24 +161,17 @@ def _run_ahead(parent: str | None, storage: Storage) -> Run | None:
 
 def _configs(one: Plan, seeds: int | None) -> Iterator[dict[str, Any]]:
     """The config of each run of a plan: the values that come first change last."""
-    several = {key: value.values for key, value in one.config.items() if isinstance(value, given.Several)}
-    if seeds:
-        several["seed"] = tuple(_seeds(one.config, seeds))
-    for values in itertools.product(*several.values()):
-        yield {**one.config, **dict(zip(several, values, strict=True))}
+    return combining.combinations(one.config, _several(one), seeds)
 
 
-def _seeds(config: dict[str, Any], count: int) -> range:
-    first = config.get("seed", 0)
-    if isinstance(first, bool) or not isinstance(first, int):
-        raise given.GivenError(f"--seeds {count} counts up from the seed, and seed={value_text(first)} is no number.")
-    return range(first, first + count)
+def _several(one: Plan) -> dict[str, Sequence[Any]]:
+    return {key: value.values for key, value in one.config.items() if isinstance(value, given.Several)}
 
 
 def _varied(plans: Sequence[Plan], seeds: int | None) -> dict[str, Sequence[Any]]:
     varied: dict[str, Sequence[Any]] = {}
     for one in plans[:1]:
-        varied = {key: value.values for key, value in one.config.items() if isinstance(value, given.Several)}
+        varied = _several(one)
         if seeds:
-            varied["seed"] = _seeds(one.config, seeds)
+            varied["seed"] = combining.seeds_of(one.config, seeds)
     return varied

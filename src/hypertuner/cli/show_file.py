@@ -8,7 +8,7 @@ from typing import Any
 
 from hypertuner.checkpoint import vouching
 from hypertuner.checkpoint.format import archive
-from hypertuner.checkpoint.format.archive import Archive, Index, TensorRow
+from hypertuner.checkpoint.format.archive import Archive, Index
 from hypertuner.checkpoint.format.table import FORMAT, ITEM_BYTES
 from hypertuner.cli import terminal
 from hypertuner.cli.run import shown_path
@@ -28,7 +28,7 @@ _LISTED = 12
 def facts_of(path: Path) -> dict[str, Any]:
     """What `show` prints of a file, JSON-able. Raises: CorruptFileError; OSError."""
     index = archive.inspect(path)
-    tensors = _model_tensors(index)
+    tensors = index.model_tensors
     facts = {
         "path": str(path),
         "nbytes": path.stat().st_size,
@@ -41,7 +41,7 @@ def facts_of(path: Path) -> dict[str, Any]:
         "tensors": {
             name: {"dtype": row.dtype, "shape": list(row.shape), "kind": row.kind} for name, row in tensors.items()
         },
-        "values": values_in(index),
+        "values": index.values,
         "ties": index.ties,
         "is_yours": None if (known := _trusted_as(path, index)) is None else known == "yours",
         "is_vouched": None if known is None else known == "vouched",
@@ -50,21 +50,6 @@ def facts_of(path: Path) -> dict[str, Any]:
     }
     safe: dict[str, Any] = terminal.json_safe(facts)
     return safe
-
-
-def _model_tensors(index: Index) -> dict[str, TensorRow]:
-    """The tensors of the model; of a file that has no such part, all of them."""
-    if index.state_dict:
-        return index.state_dict
-    return {
-        f"{part}.{name}" if part else name: row for part, rows in index.tensors.items() for name, row in rows.items()
-    }
-
-
-def values_in(index: Index) -> int:
-    """How many numbers its parameters and buffers have; a tied tensor counts once."""
-    tied = {name for group in index.ties for name in group[1:]}
-    return sum(math.prod(row.shape) for name, row in _model_tensors(index).items() if name not in tied)
 
 
 def _trusted_as(path: Path, index: Index) -> str | None:
@@ -131,12 +116,12 @@ def _show_imports(index: Index) -> None:
 
 
 def _show_tensors(index: Index) -> None:
-    tensors = _model_tensors(index)
+    tensors = index.model_tensors
     bytes_of = {name: math.prod(row.shape) * ITEM_BYTES.get(row.dtype, 0) for name, row in tensors.items()}
     tied = {name for group in index.ties for name in group[1:]}
     total = sum(size for name, size in bytes_of.items() if name not in tied)
     terminal.show_title(
-        f"{terminal.count_text(len(tensors), 'tensor')}, {terminal.count_text(values_in(index), 'value')}, "
+        f"{terminal.count_text(len(tensors), 'tensor')}, {terminal.count_text(index.values, 'value')}, "
         f"{terminal.size_text(total)}"
     )
     if not tensors:

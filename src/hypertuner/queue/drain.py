@@ -81,17 +81,30 @@ class Drainer:
         self._looked_at = 0.0
         self._next_start = 0.0
         self._leaves = False
+        self._turn: Turn | None = None
 
     def leave(self) -> None:
         """Start nothing more, and let `run` return; what runs goes on."""
         self._leaves = True
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether it drains the storage now."""
+        return self._turn is not None
+
+    def resize(self, slots: Slots) -> None:
+        """Drain with other slots from here on; what runs goes on, also where it takes more than there are now."""
+        self.slots = slots
+        self._next_start = 0.0
+        if self._turn is not None:
+            self._turn.tell(slots.count)
 
     def run(self, *, until_empty: bool = True) -> None:
         """Drain until nothing runs and nothing that waits can ever start, or for ever.
 
         Raises: QueueError when another process drains this storage.
         """
-        with Turn(self.queue, self.slots.count):
+        with Turn(self.queue, self.slots.count) as self._turn:
             try:
                 while not self._leaves:
                     self.step()
@@ -100,6 +113,7 @@ class Drainer:
                     time.sleep(_EVERY_S)
                 self.queue.sweep()
             finally:
+                self._turn = None
                 self.executor.close()
 
     def step(self) -> None:
@@ -135,6 +149,11 @@ class Drainer:
     def running(self) -> list[Entry]:
         """What runs."""
         return [running.entry for running in self._running.values()]
+
+    @property
+    def running_names(self) -> frozenset[str]:
+        """The names of what runs; another thread may ask."""
+        return frozenset(self._running)
 
     def _look(self) -> None:
         """Read the whole queue."""

@@ -88,6 +88,7 @@ def conclude(
         traceback=said.traceback if said else None,
         peak_memory_bytes=max(seen.peak_memory_bytes or 0, (said and said.peak_memory_bytes) or 0) or None,
         lost_records=said.lost_records if said else 0,
+        unread=said.unread if said else None,
     )
     if seen.asked is not None:
         # Also when it left with 0: a script that answers SIGTERM by saving and leaving has not come to its end.

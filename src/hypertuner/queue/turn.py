@@ -21,6 +21,7 @@ class Turn:
         self._queue = queue
         self._slots = slots
         self._descriptor = -1
+        self._since = ""
 
     def __enter__(self) -> Turn:
         try:
@@ -42,10 +43,14 @@ class Turn:
             other = drained_by(self._queue)
             if other is not None and other.identity.is_alive() is not False:
                 self._refuse(other)
-        mine = ProcessIdentity.mine()
-        record = {**dataclasses.asdict(mine), "since": records.now(), "slots": self._slots}
-        files.replace(place.drainer, records.to_bytes(record))
+        self._since = records.now()
+        self.tell(self._slots)
         return self
+
+    def tell(self, slots: int) -> None:
+        """Write down who drains the storage, with how many slots."""
+        record = {**dataclasses.asdict(ProcessIdentity.mine()), "since": self._since, "slots": slots}
+        files.replace(self._queue.layout.drainer, records.to_bytes(record))
 
     def _refuse(self, other: Drains | None) -> None:
         os.close(self._descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _TYPES = {
     ".json": "application/json",
 }
 _FOR_EVER = "public, max-age=31536000, immutable"
+_HASHED = re.compile(r"assets/.+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+")
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>hypertuner</title>
 <h1>The page is not built</h1>
@@ -64,8 +66,8 @@ class Page:
                 return None
             return Response(_NOT_BUILT, media_type="text/html", headers={"Cache-Control": "no-store"})
         headers = {"Vary": "Accept-Encoding"}
-        # A name below assets/ has a hash of the content in it; the document is what names them.
-        headers["Cache-Control"] = _FOR_EVER if name.startswith("assets/") else "no-store"
+        # Where the name has a hash of the content in it, another content has another name.
+        headers["Cache-Control"] = _FOR_EVER if _HASHED.fullmatch(name) else "no-store"
         content = found.content
         if takes_gzip and found.gzipped is not None:
             content = found.gzipped

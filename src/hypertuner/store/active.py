@@ -229,19 +229,18 @@ class ActiveRun:
             return self._effective()
         return dict(self.given) if self.has_config else {}
 
-    def unread(self) -> list[str]:
-        """Keys of the registered Args that the script has not read; [] without one."""
+    def unread(self) -> tuple[str, ...] | None:
+        """Keys of the registered Args that the script has not read; None where that is not known."""
         ask = getattr(self._args, "unread", None)
-        return ask() if ask is not None else []
+        # An earlier attempt may have read what this one had no use for.
+        return tuple(ask()) if ask is not None and not self.started_before else None
 
     def _say_unread(self) -> None:
         """Tell of settings made by hand that had no effect: the script never read them."""
-        if self.started_before:
-            return  # an earlier attempt may have read what this one had no use for
         record = self.run.record() if self.run is not None else None
         asked = self.asked.union(record.asked if record is not None else ())
         config = self.config()
-        if names := [name for name in self.unread() if name in asked]:
+        if names := [name for name in self.unread() or () if name in asked]:
             said = ", ".join(f"{name}={config.get(name)!r}" for name in names)
             say(f"{self.name}: this script never reads {said}: {'they' if len(names) > 1 else 'it'} changed nothing")
 
@@ -390,6 +389,7 @@ class ActiveRun:
                 traceback=capture.hide_secrets(trace) or None,
                 peak_memory_bytes=exits.peak_memory_bytes(),
                 lost_records=self.lost_records,
+                unread=self.unread() if state == "finished" else None,
             )
             if self._appender is not None:
                 self._appender.close()

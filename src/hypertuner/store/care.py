@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from hypertuner import files
-from hypertuner.errors import RunExistsError, StorageError
+from hypertuner.errors import ConfigError, RunExistsError, StorageError
 from hypertuner.store import lineage, names, records
 from hypertuner.store.attempt import RunState
 from hypertuner.store.run import Run
@@ -21,6 +21,7 @@ from hypertuner.store.storage import Storage
 # How long a process that cannot be asked (another host, another container) may be silent and still be believed to
 # run: an epoch of a large model logs nothing for many minutes.
 _SILENT_S = 3600.0
+_LONGEST_TAG = 200
 _WAITS = (RunState.queued, RunState.running)
 
 
@@ -43,11 +44,14 @@ def check_is_idle(run: Run) -> None:
         )
 
 
-def waiting_children(storage: Storage, leaving: Sequence[Run] = ()) -> Mapping[str, list[Run]]:
-    """Name of a run → the runs that wait or run and begin from it, but for those of `leaving`."""
+def waiting_children(
+    storage: Storage, leaving: Sequence[Run] = (), among: Iterable[Run] | None = None
+) -> Mapping[str, list[Run]]:
+    """Name of a run → the runs that wait or run and begin from it, but for those of `leaving`; `among` are those that
+    are asked, all of the storage when None."""
     gone = {run.folder for run in leaving}
     found: dict[str, list[Run]] = {}
-    for child in storage.list():
+    for child in storage.list() if among is None else among:
         try:
             if child.folder in gone or child.state() not in _WAITS or (parent := child.parent()) is None:
                 continue
@@ -61,13 +65,18 @@ def check_may_leave(storage: Storage, runs: Sequence[Run]) -> None:
     """StorageError, for the first of `runs` that is running, or that a run which waits or runs begins from."""
     children = waiting_children(storage, runs)
     for run in runs:
-        check_is_idle(run)
-        if held_by := children.get(run.name):
-            listed = ", ".join(f"{child.name} ({child.state()})" for child in held_by[:4])
-            raise StorageError(
-                f"Run {run.name!r} is needed: {listed} begins from it.\n  Wait until that has ended, or remove both.",
-                path=run.folder,
-            )
+        check_one_may_leave(run, children)
+
+
+def check_one_may_leave(run: Run, children: Mapping[str, list[Run]]) -> None:
+    """StorageError for a run that is running, or that one of `children` (see `waiting_children`) begins from."""
+    check_is_idle(run)
+    if held_by := children.get(run.name):
+        listed = ", ".join(f"{child.name} ({child.state()})" for child in held_by[:4])
+        raise StorageError(
+            f"Run {run.name!r} is needed: {listed} begins from it.\n  Wait until that has ended, or remove both.",
+            path=run.folder,
+        )
 
 
 def rename(storage: Storage, run: Run, name: str) -> Run:
@@ -89,6 +98,17 @@ def rename(storage: Storage, run: Run, name: str) -> Run:
     files.move(run.folder, target)
     lineage.forget()
     return Run(target)
+
+
+def check_tag(name: str) -> str:
+    """A tag without the spaces around it. ConfigError for text that can be none: a tag is one word, without commas."""
+    name = name.strip()
+    if not name or not name.isprintable() or "," in name or len(name) > _LONGEST_TAG:
+        raise ConfigError(
+            f"{name[:80]!r} can be no tag: a tag is one word, without commas.\n  hypertuner tag RUN +baseline -old",
+            key="tag",
+        )
+    return name
 
 
 def retag(runs: Iterable[Run], added: Sequence[str], removed: Sequence[str]) -> None:

@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hypertuner.store.capture import without_secrets
 
 _MOST_COMMAND = 200  # signs
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,15 @@ class GpuUse:
 
 
 @dataclass(frozen=True)
+class GpuState:
+    """The same, with how warm it is and what it draws; None where that is not measured."""
+
+    use: GpuUse
+    temperature_c: float | None
+    power_w: float | None
+
+
+@dataclass(frozen=True)
 class _Card:
     """A GPU as it sits in the machine, and what CUDA makes of it: itself, or its instances."""
 
@@ -81,6 +91,13 @@ class GpuMeter:
 
     def read(self) -> list[GpuUse]:
         """The use of each; one that the driver does not find now is left out."""
+        return self._each(_use)
+
+    def states(self) -> list[GpuState]:
+        """The state of each; one that the driver does not find now is left out."""
+        return self._each(_state)
+
+    def _each(self, ask: Callable[[Any, Any, str], T]) -> list[T]:
         if not self._uuids:
             return []
         if self._nvml is None:
@@ -88,8 +105,7 @@ class GpuMeter:
         found = []
         for uuid in self._uuids if self._nvml is not None else ():
             try:
-                handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
-                found.append(GpuUse(uuid, _utilisation(self._nvml, handle), _memory(self._nvml, handle)[1]))
+                found.append(ask(self._nvml, self._nvml.nvmlDeviceGetHandleByUUID(uuid), uuid))
             except self._nvml.NVMLError:
                 continue
         if not found:
@@ -165,6 +181,20 @@ def _memory(nvml: Any, handle: Any) -> tuple[int, int]:
 def _utilisation(nvml: Any, handle: Any) -> float | None:
     rates = _or_none(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
     return None if rates is None else rates.gpu / 100
+
+
+def _use(nvml: Any, handle: Any, uuid: str) -> GpuUse:
+    return GpuUse(uuid, _utilisation(nvml, handle), _memory(nvml, handle)[1])
+
+
+def _state(nvml: Any, handle: Any, uuid: str) -> GpuState:
+    temperature = _or_none(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU)
+    power = _or_none(nvml, nvml.nvmlDeviceGetPowerUsage, handle)
+    return GpuState(
+        _use(nvml, handle, uuid),
+        None if temperature is None else float(temperature),
+        None if power is None else power / 1000,
+    )
 
 
 def _or_none(nvml: Any, ask: Callable[..., Any], *arguments: Any) -> Any:

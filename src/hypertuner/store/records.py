@@ -163,6 +163,8 @@ class Exit:
     """Records that `log` could not write."""
     cause: str = ""
     """What ended it, for whoever decides whether to try again: one of `CAUSES`, or '' where the script alone knows."""
+    unread: tuple[str, ...] | None = None
+    """Of one that finished: keys of its config that the script has not read; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,21 @@ class Index:
         """The weights of the model; empty where the file has no such part."""
         return self.tensors.get("state_dict", {})
 
+    @property
+    def model_tensors(self) -> dict[str, TensorRow]:
+        """The tensors of the model; of a file that has no such part, all of them, with their part before their name."""
+        if self.state_dict:
+            return self.state_dict
+        return {
+            f"{part}.{name}" if part else name: row for part, rows in self.tensors.items() for name, row in rows.items()
+        }
+
+    @property
+    def values(self) -> int:
+        """How many numbers these have; a tied tensor counts once."""
+        tied = {name for group in self.ties for name in group[1:]}
+        return sum(math.prod(row.shape) for name, row in self.model_tensors.items() if name not in tied)
+
 
 HEADER_KEYS = ("run", "hyperparameters", "metrics", "parent", "environment", "recipe")
 _COMPUTED_KEYS = ("format", "tensors", "storages", "ties", "data_pkl_sha256", "exact")

@@ -24,7 +24,8 @@ _COMPARISON = re.compile(
     r"""(?P<list>[\[({](?:[^\])}]*,)?\s*)?(?P<begun>"[^"]*|'[^']*|[\w.+\-]*)$"""
 )
 _TAG = re.compile(r"""(?P<begun>"[^"]*|'[^']*)$""")
-_WORD = re.compile(r"""(?:(?:config|metric)\[")?[\w.\-/]*$""")
+_WORD = re.compile(r"""(?:(?:config|metric)\["[^"\]]*|[\w.\-/]*)$""")
+_BRACKET = re.compile(r"""(?:config|metric)\["[^"\]]*$""")
 _PLAIN = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?:/[^\W\d]\w*(?:\.[^\W\d]\w*)*)*")
 _WORDS = frozenset({"and", "or", "not", "in", "is"})
 _TIMES = {"age": ("1h", "12h", "1d", "7d", "30d"), "duration": ("1m", "10m", "1h", "12h")}
@@ -57,7 +58,8 @@ def complete(catalogue: Catalogue, text: str, position: int) -> dict[str, Any]:
     """Completions at `position`, likeliest first, and the mistake in the query, if there is one."""
     position = min(max(position, 0), len(text))
     before = text[:position]
-    end = position + len(re.match(r"[\w.\-/]*", text[position:])[0])  # type: ignore[index]  # it matches nothing, too
+    rest = re.compile(r'[^"\]]*(?:"\])?' if _BRACKET.search(text[:position]) else r"[\w.\-/]*").match(text, position)
+    end = position if rest is None else rest.end()
     found = list(_offers(catalogue, before, end))
     unique = {offer["text"]: offer for offer in reversed(found)}
     return {"completions": list(reversed(unique.values()))[:_MOST], "error": _mistake(catalogue, text)}
@@ -84,7 +86,8 @@ def _offers(catalogue: Catalogue, before: str, end: int) -> Iterator[dict[str, A
                 if begun in value.lower():
                     yield _offer(value, "value", hint, place)
             return
-    if (tag := _TAG.search(before)) is not None and before[: tag.start("begun")].count('"') % 2 == 0:
+    is_named = _BRACKET.search(before) is not None
+    if not is_named and (tag := _TAG.search(before)) is not None and before[: tag.start("begun")].count('"') % 2 == 0:
         # Text that stands first is mostly a tag.
         begun = tag["begun"][1:].lower()
         for name, count in Counter(name for row in rows for name in row[TAGS]).most_common():

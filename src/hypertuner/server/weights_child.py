@@ -1,0 +1,83 @@
+"""The process that looks into weights: it may import NumPy or PyTorch, which the server never does.
+
+It reads one JSON object on its standard input, writes one on its standard output, and ends. It lowers its own limits
+before it looks at a file: no core dump, so many seconds of CPU, and, where it only reads, no byte written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypertuner.errors import HypertunerError, MissingExtraError
+
+_CPU_S = 600
+_MEMORY_BYTES = 8 << 30  # of addresses, where it only reads: pieces of 32 MB, and what NumPy reserves
+
+
+def main() -> int:
+    """Do what the standard input asks for; 0 when standard output has an answer."""
+    asked: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+    _limit(writes=asked["task"] not in _READS)
+    try:
+        answer = _TASKS[asked["task"]](asked)
+    except HypertunerError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    except OSError as error:
+        answer = {"error": "OSError", "message": error.strerror or "the file cannot be read"}
+    sys.stdout.buffer.write(json.dumps(answer).encode())
+    return 0
+
+
+def _limit(*, writes: bool) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: _CPU_S}
+    if not writes:
+        limits |= {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_AS: _MEMORY_BYTES}
+    for limit, most in limits.items():
+        with contextlib.suppress(ValueError, OSError):  # lower already, or not known to this system
+            resource.setrlimit(limit, (most, most))
+    os.nice(10)
+
+
+def _statistics(asked: Mapping[str, Any]) -> dict[str, Any]:
+    from hypertuner.server.weights.statistics import statistics
+
+    against = asked.get("against")
+    return statistics(Path(asked["path"]), Path(against) if against else None)
+
+
+def _export(asked: Mapping[str, Any]) -> dict[str, Any]:
+    from hypertuner.checkpoint.format.archive import Archive
+
+    try:
+        from hypertuner.frameworks.torch.export import export
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError("torch", "torch", "export") from error
+    with Archive.open(Path(asked["path"])) as archive:
+        return {"notes": export(archive, Path(asked["target"]), asked["form"])}
+
+
+def _thin(asked: Mapping[str, Any]) -> dict[str, Any]:
+    from hypertuner.frameworks.adapter import torch_adapter
+
+    torch_adapter().thin(Path(asked["path"]))
+    return {}
+
+
+_TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "statistics": _statistics,
+    "export": _export,
+    "thin": _thin,
+}
+_READS = frozenset({"statistics"})

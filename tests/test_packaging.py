@@ -1,0 +1,94 @@
+"""What people install: a wheel out of the sdist, with the page in it, on a machine that has no Node."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BUILT = REPOSITORY / "src" / "hypertuner" / "web" / "index.html"
+
+
+def build(kind: str, folder: Path, into: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(into)]
+    return subprocess.run(
+        command, cwd=folder, env={"PATH": "/nonexistent", **env}, capture_output=True, encoding="utf-8", check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of this source, unpacked."""
+    if not BUILT.is_file():
+        pytest.skip("the page is not built: make web")
+    folder = tmp_path_factory.mktemp("packages")
+    done = build("sdist", REPOSITORY, folder)
+    assert done.returncode == 0, done.stderr
+    (packed,) = folder.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / packed.name.removesuffix(".tar.gz")
+
+
+def test_a_wheel_built_from_the_sdist_without_node_has_the_page_and_serves_it(sdist: Path, tmp_path: Path):
+    done = build("wheel", sdist, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "installed")
+    assert "hypertuner/web/index.html" in names
+    assert not [name for name in names if "node_modules" in name or name.startswith("web/")]
+    code = """
+        import sys; sys.path.insert(0, sys.argv[1])
+        from hypertuner.server.page import FOLDER, Page
+        assert str(FOLDER).startswith(sys.argv[1]), FOLDER
+        print(Page().answer("index.html", takes_gzip=False).body.decode())
+    """
+    lines = "\n".join(line.strip() for line in code.strip().splitlines())
+    page = subprocess.run(
+        [sys.executable, "-I", "-c", lines, str(tmp_path / "installed")],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        env={"PATH": "/nonexistent"},
+        cwd=tmp_path,
+    )
+    assert "/assets/index-" in page.stdout
+
+
+def test_the_sdist_has_the_pages_source_and_none_of_what_it_is_built_with(sdist: Path):
+    assert (sdist / "web" / "package-lock.json").is_file()
+    assert not (sdist / "web" / "node_modules").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder / "src" / "hypertuner" / "web"), "is not built"),
+        (lambda folder: (folder / "web" / "index.html").write_text("another"), "was built from another source"),
+    ],
+)
+def test_a_package_without_its_page_is_not_built_unless_one_says_so(sdist: Path, tmp_path: Path, change, message: str):
+    folder = tmp_path / "source"
+    shutil.copytree(sdist, folder)
+    change(folder)
+    done = build("wheel", folder, tmp_path / "made")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "make web" in done.stderr
+    assert build("wheel", folder, tmp_path / "made", HYPERTUNER_BUILD_WITHOUT_PAGE="1").returncode == 0
+
+
+def test_the_page_asks_nothing_of_the_network():
+    if not BUILT.is_file():
+        pytest.skip("the page is not built: make web")
+    for path in BUILT.parent.rglob("*"):
+        if path.suffix in (".html", ".css"):
+            assert "//" not in path.read_text(encoding="utf-8").replace("/*", "").replace("*/", ""), path
