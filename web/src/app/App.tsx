@@ -61,9 +61,11 @@ export function App() {
         {who instanceof Refusal ? (
           <NotIn refusal={who} />
         ) : (
-          <Suspense fallback={null}>
-            <Shown />
-          </Suspense>
+          who !== null && (
+            <Suspense fallback={null}>
+              <Shown />
+            </Suspense>
+          )
         )}
       </main>
       <Suspense fallback={null}>

@@ -1,11 +1,27 @@
+// What the next run is made of: opened over whatever is shown, which stays visible and live.
+import { Empty } from '../parts/Empty';
 import { Sheet } from '../parts/Dialog';
+import { NewRun } from '../sheet/NewRun';
+import { runOf, useOrigin } from '../sheet/useOrigin';
 import { type NewRunFrom, closeNewRun } from './view';
 
-/** What the next run is made of. */
 export function NewRunSheet({ from }: { from: NewRunFrom }) {
+  const { origin, refusal } = useOrigin(from);
+  const name = runOf(from);
+  const title = name === null ? 'New run' : `New run from ${name}`;
+  const key = JSON.stringify(from);
+  if (origin && (origin.run || origin.scripts.length > 0))
+    return <NewRun key={key} title={title} from={from} origin={origin} />;
   return (
-    <Sheet title={from.run ? `New run from ${from.run}` : 'New run'} onClose={closeNewRun}>
-      {null}
+    <Sheet title={title} onClose={closeNewRun}>
+      {origin && (
+        <Empty
+          title="No script to start yet"
+          text="This server was started without a script. Start it with one, or with the folder that holds them; or duplicate a run: its script is kept with it."
+          command="hypertuner train.py"
+        />
+      )}
+      {refusal && !origin && <Empty title="This run cannot be copied" text={refusal.message} />}
     </Sheet>
   );
 }

@@ -13,7 +13,7 @@ import { keyMap } from './keys';
 import { openRun } from './view';
 
 /** What is typed may be any part of a run's name; quotes are left out, so that it stays one string of the query. */
-const asQuery = (text: string) => `name contains "${text.replace(/["\\]/g, '')}"`;
+const asQuery = (text: string) => `"${text.replace(/["\\]/g, '')}" in name`;
 
 export function Palette({ onClose }: { onClose: () => void }) {
   const [text, setText] = useState('');

@@ -1,11 +1,7 @@
-import { Sheet } from '../parts/Dialog';
-import { type RunTab, changeView } from './view';
+// One run, whole: opened over whatever is shown, at the right; [ and ] go through the runs as the table has them.
+import { Panel } from '../panel/Panel';
+import type { RunTab } from './view';
 
-/** One run, whole. */
-export function RunPanel({ name }: { name: string; tab: RunTab | null }) {
-  return (
-    <Sheet title={name} width={760} onClose={() => changeView({ open: null, tab: null })}>
-      {null}
-    </Sheet>
-  );
+export function RunPanel({ name, tab }: { name: string; tab: RunTab | null }) {
+  return <Panel name={name} tab={tab} />;
 }

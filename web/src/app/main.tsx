@@ -1,7 +1,8 @@
 // Where the page begins: the socket, the session and the first rows are asked for before React is there to draw them.
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { begin } from '../api/session';
+import { Refusal } from '../api/ask';
+import { begin, session } from '../api/session';
 import { live } from '../live/live';
 import { watchNow } from '../live/now';
 import './tokens.css';
@@ -11,11 +12,20 @@ import { rememberView } from './remembered';
 import { followTheme } from './theme';
 
 followTheme();
-void begin().then(() => {
-  rememberView();
-  live.start();
-  watchNow();
-});
+void arrive();
+
+/** A server that is not there yet is asked again until it is. */
+async function arrive(): Promise<void> {
+  await begin();
+  const who = session.get();
+  if (who instanceof Refusal && who.status === 0) setTimeout(() => void arrive(), 2000);
+  else if (!(who instanceof Refusal)) {
+    rememberView();
+    live.start();
+    watchNow();
+  }
+}
+
 createRoot(document.getElementById('page')!).render(
   <StrictMode>
     <App />

@@ -128,15 +128,22 @@ export interface NewRunFrom {
   /** A reference to the checkpoint it starts from. */
   parent?: string;
   how?: 'weights' | 'fork';
+  /** Settings that are another value at once, as one types them. */
+  set?: Readonly<Record<string, string>>;
 }
 
 /** Opens the New run sheet over whatever is shown. */
 export function openNewRun(from: NewRunFrom = {}): void {
-  go({ new: from.run ?? '', parent: from.parent ?? null, how: from.parent ? (from.how ?? 'weights') : null });
+  go({
+    new: from.run ?? '',
+    parent: from.parent ?? null,
+    how: from.parent ? (from.how ?? 'weights') : null,
+    set: from.set ? new URLSearchParams(from.set).toString() : null,
+  });
 }
 
 export function closeNewRun(): void {
-  go({ new: null, parent: null, how: null });
+  go({ new: null, parent: null, how: null, set: null });
 }
 
 /** What the New run sheet begins with; null while it is closed. */
@@ -145,6 +152,7 @@ export function readNewRun(params: Params): NewRunFrom | null {
   return {
     ...(params['new'] ? { run: params['new'] } : {}),
     ...(params['parent'] ? { parent: params['parent'], how: params['how'] === 'fork' ? 'fork' : 'weights' } : {}),
+    ...(params['set'] ? { set: Object.fromEntries(new URLSearchParams(params['set'])) } : {}),
   };
 }
 

@@ -1,5 +1,6 @@
 // A list of any length whose rows have one height: only those in view are in the page.
 import { type ReactNode, type Ref, useEffect, useImperativeHandle, useRef, useState } from 'react';
+import { inView, scrollFor } from '../table/inView';
 
 export interface ListHandle {
   scrollTo(index: number, where?: 'near' | 'middle' | 'end'): void;
@@ -18,9 +19,6 @@ export interface VirtualListProps {
   handle?: Ref<ListHandle>;
 }
 
-/** Browsers give up on elements higher than this (Firefox 17.9, Chromium 33.5 million pixels). */
-const MOST_PX = 15_000_000;
-
 export function VirtualList({
   count,
   rowHeight,
@@ -33,10 +31,7 @@ export function VirtualList({
 }: VirtualListProps) {
   const ref = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 0 });
-  const full = count * rowHeight;
-  const high = Math.min(full, MOST_PX);
-  // Where all rows do not fit, the scroll bar is a scale of them.
-  const scale = high > view.height && full > high ? (full - view.height) / (high - view.height) : 1;
+  const { first, last, top, height: high, scale } = inView(count, rowHeight, view.top, view.height, 4);
   useEffect(() => {
     const list = ref.current!;
     const measure = () => setView({ top: list.scrollTop, height: list.clientHeight });
@@ -50,23 +45,15 @@ export function VirtualList({
     () => ({
       scrollTo(index, where = 'near') {
         const list = ref.current!;
-        const top = index * rowHeight;
-        const at = list.scrollTop * scale;
-        const to =
-          where === 'end'
-            ? full
-            : where === 'middle'
-              ? top - (list.clientHeight - rowHeight) / 2
-              : Math.min(Math.max(at, top + rowHeight - list.clientHeight), top);
-        list.scrollTop = to / scale;
+        const { scrollTop, clientHeight, scrollHeight } = list;
+        if (where === 'end') list.scrollTop = scrollHeight;
+        else if (where === 'middle') list.scrollTop = (index * rowHeight - (clientHeight - rowHeight) / 2) / scale;
+        else list.scrollTop = scrollFor(index, rowHeight, scrollTop, clientHeight, scale);
       },
       isAtEnd: () => ref.current!.scrollTop + ref.current!.clientHeight >= ref.current!.scrollHeight - rowHeight,
     }),
-    [rowHeight, full, scale],
+    [rowHeight, scale],
   );
-  const offset = view.top * scale;
-  const first = Math.max(0, Math.floor(offset / rowHeight) - 4);
-  const last = Math.min(count, Math.ceil((offset + view.height) / rowHeight) + 4);
   useEffect(() => onRange?.(first, last), [first, last, onRange]);
   return (
     <div
@@ -82,7 +69,7 @@ export function VirtualList({
       }}
     >
       <div style={{ height: high, position: 'relative' }}>
-        <div style={{ position: 'absolute', left: 0, right: 0, top: first * rowHeight - offset + view.top }}>
+        <div style={{ position: 'absolute', left: 0, right: 0, top }}>
           {Array.from({ length: Math.max(0, last - first) }, (_, i) => children(first + i))}
         </div>
       </div>

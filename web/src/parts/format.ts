@@ -15,6 +15,12 @@ export function number(value: number): string {
   return minus(trimmed(value.toPrecision(4)));
 }
 
+/** As `number`, but with its trailing zeros: in a column, points stand below points. */
+export function aligned(value: number): string {
+  const size = Math.abs(value);
+  return size >= 1e-3 && size < 1000 && !Number.isInteger(value) ? minus(value.toPrecision(4)) : number(value);
+}
+
 /** Every digit there is. */
 export function exact(value: number): string {
   return Number.isFinite(value) ? String(value) : number(value);

@@ -1,3 +1,106 @@
+// All that was saved: checkpoints with their metrics, one of them whole, the family tree, and room on the disk.
+import { Suspense, lazy, useMemo, useState } from 'react';
+import { useStore } from '../api/store';
+import { useParam } from '../app/url';
+import { useView } from '../app/view';
+import { actionsDone } from '../app/actions';
+import { Button, Segmented } from '../parts/Button';
+import { Empty } from '../parts/Empty';
+import { bytes, plural } from '../parts/format';
+import { CheckpointList } from './models/CheckpointList';
+import { Detail } from './models/Detail';
+import css from './models/Models.module.css';
+import { useCheckpoints } from './models/useCheckpoints';
+
+const Family = lazy(() => import('./models/Family').then((m) => ({ default: m.Family })));
+const Room = lazy(() => import('./models/Room').then((m) => ({ default: m.Room })));
+
 export function Models() {
-  return null;
+  const [view, change] = useView();
+  const [show, setShow] = useParam('show');
+  const [model, setModel] = useParam('model');
+  const [sort, setSort] = useParam('msort');
+  const [isMakingRoom, setMakingRoom] = useState(false);
+  const turn = useStore(actionsDone);
+  const order = useMemo(() => {
+    const isUp = sort?.startsWith('-') ?? false;
+    return { sort: sort?.replace(/^-/, '') ?? 'saved_at', isReversed: isUp };
+  }, [sort]);
+  const pages = useCheckpoints(view.query, order.sort, order.isReversed, turn);
+  const isTree = show === 'tree';
+  const isEmpty = pages.matched === 0;
+  return (
+    <div className={model ? css.withDetail : css.place}>
+      <div className={css.main}>
+        <div className={css.bar}>
+          <Segmented
+            label="What is shown"
+            value={isTree ? 'tree' : 'weights'}
+            options={[
+              { value: 'weights', text: 'Weights' },
+              { value: 'tree', text: 'Family tree' },
+            ]}
+            onChange={(next) => setShow(next === 'tree' ? 'tree' : null)}
+          />
+          {view.query && (
+            <span className={css.filter} data-tip="The filter of all four places">
+              <code>{view.query}</code>
+              <button type="button" aria-label="Clear the filter" onClick={() => change({ query: '' })}>
+                ×
+              </button>
+            </span>
+          )}
+          <span className={css.grow} />
+          {pages.matched !== null && !isEmpty && (
+            <span className={css.soft}>
+              {plural(pages.matched, 'checkpoint')}, {bytes(pages.nbytes)}
+            </span>
+          )}
+          <Button size="small" onClick={() => setMakingRoom(true)}>
+            Make room…
+          </Button>
+        </div>
+        {pages.refusal && <p className={css.problem}>{pages.refusal.message}</p>}
+        {isTree ? (
+          <Suspense fallback={null}>
+            <Family model={model} onModel={setModel} />
+          </Suspense>
+        ) : isEmpty ? (
+          <NoWeights query={view.query} onClear={() => change({ query: '' })} />
+        ) : (
+          <CheckpointList
+            pages={pages}
+            sort={order.sort}
+            isReversed={order.isReversed}
+            onSort={(name) => setSort(order.sort === name && !order.isReversed ? `-${name}` : name, true)}
+            model={model}
+            onModel={setModel}
+          />
+        )}
+      </div>
+      {model && <Detail key={model} reference={model} onClose={() => setModel(null)} />}
+      {isMakingRoom && (
+        <Suspense fallback={null}>
+          <Room onClose={() => setMakingRoom(false)} />
+        </Suspense>
+      )}
+    </div>
+  );
+}
+
+function NoWeights({ query, onClear }: { query: string; onClear: () => void }) {
+  if (query) {
+    return (
+      <Empty title="No run that the filter lets through has saved weights">
+        <Button onClick={onClear}>Clear the filter</Button>
+      </Empty>
+    );
+  }
+  return (
+    <Empty
+      title="No weights yet"
+      text="Two lines in a script keep every model together with the config that made it:"
+      command={'saver = hypertuner.Saver(model, monitor="val_loss")\nsaver.save(step)'}
+    />
+  );
 }

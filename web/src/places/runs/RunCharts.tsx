@@ -1,9 +1,246 @@
+// Small multiples: one chart a metric, by the group that its name says, linked by one crosshair. Only charts in view
+// are there, and only their series are fetched.
+import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
+import { useStore } from '../../api/store';
+import type { Columns, MetricColumn, RunRow } from '../../api/types';
+import { kept } from '../../app/kept';
+import { useKeys } from '../../app/keys';
+import { useRows } from '../../app/rows';
+import { hotRun } from '../../app/selection';
+import { useShownTheme } from '../../app/theme';
+import { X_AXES, changeView, useView } from '../../app/view';
+import { Crosshair } from '../../chart/crosshair';
+import type { XKind } from '../../chart/axis';
+import type { Look } from '../../chart/plot';
+import { Empty } from '../../parts/Empty';
+import { Icon } from '../../parts/Icon';
+import { cssColour, runColour } from '../../parts/RunMark';
+import { ChartCard } from './ChartCard';
+import { ChartToolbar } from './ChartToolbar';
+import css from './Charts.module.css';
+
 export interface RunChartsProps {
   /** Of the runs whose curves are shown. */
   names: readonly string[];
+  /** What metrics are known to be: which way is better. */
+  known?: Columns | null;
+  /** The charts of one run, in its panel: one beside the other where there is room, no keys. */
+  isPanel?: boolean;
 }
 
-/** Small multiples of these runs' metrics, live. */
-export function RunCharts({ names }: RunChartsProps) {
-  return <div>{names.length}</div>;
+const GAP_PX = 10;
+const HEIGHTS = { 1: 300, 2: 208, 3: 168 } as const;
+const folded = kept<readonly string[]>('folded', []);
+
+export function RunCharts({ names, known = null, isPanel = false }: RunChartsProps) {
+  const rows = useRows(names);
+  const [view] = useView();
+  const theme = useShownTheme();
+  const [link] = useState(() => new Crosshair());
+  const [text, setText] = useState('');
+  const closed = useStore(folded);
+  const ink = useMemo(
+    () => ({
+      theme,
+      text: cssColour('--faint'),
+      grid: cssColour('--grid'),
+      bad: cssColour('--bad'),
+      panel: cssColour('--panel'),
+      faded: cssColour('--line-strong'),
+    }),
+    [theme],
+  );
+  // The palette is read anew in another theme.
+  const palette = useMemo(() => Array.from({ length: 8 }, (_, i) => (ink.theme ? runColour(i) : '')), [ink]);
+  const { logX, logY, smooth, band, zoom, x } = view;
+  const xKind: XKind = x === 'clock' ? 'clock' : x === 'time' ? 'duration' : 'number';
+  const look = useMemo<Look>(
+    () => ({ xKind, logX: logX && xKind === 'number', logY, smooth, band, zoom }),
+    [xKind, logX, logY, smooth, band, zoom],
+  );
+  const metrics = useMetrics(rows, known);
+  const shown = text ? metrics.filter((one) => one.key.toLowerCase().includes(text.toLowerCase())) : metrics;
+  const groups = useMemo(() => groupsOf(shown), [shown]);
+  const full = isPanel ? undefined : metrics.find((one) => one.key === view.chart);
+  const one = (column: MetricColumn, height: number): ReactNode => (
+    <ChartCard
+      key={column.key}
+      metric={column.key}
+      column={column}
+      rows={rows}
+      x={x}
+      look={look}
+      ink={ink}
+      palette={palette}
+      link={link}
+      height={height}
+      isFull={column.key === view.chart}
+      onFull={fill}
+    />
+  );
+  return (
+    <div className={css.charts}>
+      {!isPanel && <ChartKeys metrics={shown} />}
+      <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} />
+      {names.length === 0 ? (
+        <Empty
+          title="No run is selected"
+          text="Check a run in the table, or hold Shift and click another one, to see its curves here."
+        />
+      ) : full ? (
+        <Full>{(height) => one(full, height)}</Full>
+      ) : rows.length > 0 && metrics.length === 0 ? (
+        <Empty title="These runs have logged no metric yet" command='logger.log({"loss": loss}, step)' />
+      ) : (
+        <div className={css.scroll} tabIndex={-1}>
+          {groups.map(([group, columns]) => {
+            const isFolded = closed.includes(group) && groups.length > 1;
+            return (
+              <section key={group}>
+                {groups.length > 1 && (
+                  <h2 className={css.group}>
+                    <button
+                      type="button"
+                      aria-expanded={!isFolded}
+                      onClick={() =>
+                        folded.set((all) => (isFolded ? all.filter((name) => name !== group) : [...all, group]))
+                      }
+                    >
+                      <Icon name={isFolded ? 'right' : 'down'} size={12} />
+                      {group || 'metrics'} <span>{columns.length}</span>
+                    </button>
+                  </h2>
+                )}
+                {!isFolded && (
+                  <div
+                    className={css.multiples}
+                    style={{ gridTemplateColumns: `repeat(${isPanel ? 2 : view.perRow}, minmax(0, 1fr))`, gap: GAP_PX }}
+                  >
+                    {columns.map((column) => (
+                      <InView key={column.key} height={HEIGHTS[isPanel ? 2 : view.perRow] + HEAD_PX}>
+                        {() => one(column, HEIGHTS[isPanel ? 2 : view.perRow])}
+                      </InView>
+                    ))}
+                  </div>
+                )}
+              </section>
+            );
+          })}
+          {shown.length === 0 && rows.length > 0 && <Empty title="No metric has this in its name" text={text} />}
+        </div>
+      )}
+    </div>
+  );
+}
+
+const HEAD_PX = 38;
+const fill = (chart: string | null) => changeView({ chart });
+
+/** All metrics that these runs have logged: those whose direction is known first. */
+function useMetrics(rows: readonly RunRow[], known: Columns | null): MetricColumn[] {
+  const all = useMemo(() => {
+    const counts = new Map<string, number>();
+    for (const row of rows) for (const key of Object.keys(row.metrics)) counts.set(key, (counts.get(key) ?? 0) + 1);
+    const found = [...counts].map(([key, runs]): MetricColumn => {
+      const at = key.lastIndexOf('/');
+      const group = at < 0 ? '' : key.slice(0, at);
+      return (
+        known?.metrics.find((one) => one.key === key) ?? { key, name: key, group, runs, direction: directionOf(key) }
+      );
+    });
+    return found.sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
+  }, [rows, known]);
+  const said = all.map((one) => `${one.key} ${one.direction}`).join('\n');
+  // The same list while it says the same, so that charts stay as they are when rows change.
+  // eslint-disable-next-line react-hooks/exhaustive-deps
+  return useMemo(() => all, [said]);
+}
+
+const directionOf = (key: string) =>
+  /loss|err|perplexity|mae|mse/i.test(key) ? 'min' : /acc|auc|f1|bleu|iou/i.test(key) ? 'max' : null;
+const rank = (one: MetricColumn) => (one.direction ? 0 : 2) + (/loss/.test(one.key) ? 0 : 1);
+
+function groupsOf(metrics: readonly MetricColumn[]): [string, MetricColumn[]][] {
+  const groups = new Map<string, MetricColumn[]>();
+  for (const one of metrics) groups.set(one.group, [...(groups.get(one.group) ?? []), one]);
+  // A few charts need no headings.
+  if (metrics.length <= 6) return [['', [...metrics]]];
+  const order = (group: string) =>
+    group === '' ? 0 : /val|valid|eval|test/.test(group) ? 1 : /train/.test(group) ? 2 : 3;
+  return [...groups].sort(([a], [b]) => order(a) - order(b) || a.localeCompare(b));
+}
+
+/** Its children are in the page only while it is in view, or near. */
+function InView({ height, children }: { height: number; children: () => ReactNode }) {
+  const box = useRef<HTMLDivElement>(null);
+  const [isIn, setIn] = useState(false);
+  useEffect(() => {
+    const watcher = new IntersectionObserver((all) => setIn(all.at(-1)!.isIntersecting), { rootMargin: '120px 0px' });
+    watcher.observe(box.current!);
+    return () => watcher.disconnect();
+  }, []);
+  return (
+    <div ref={box} className={css.slot} style={{ minHeight: height }}>
+      {isIn && children()}
+    </div>
+  );
+}
+
+/** One chart, as high as there is room. */
+function Full({ children }: { children: (height: number) => ReactNode }) {
+  const box = useRef<HTMLDivElement>(null);
+  const [height, setHeight] = useState(0);
+  useEffect(() => {
+    const sized = new ResizeObserver(() => setHeight(box.current!.clientHeight - HEAD_PX - 2 * GAP_PX));
+    sized.observe(box.current!);
+    return () => sized.disconnect();
+  }, []);
+  return (
+    <div ref={box} className={css.full}>
+      {height > 0 && children(height)}
+    </div>
+  );
+}
+
+const SMOOTHS = [0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99];
+
+function ChartKeys({ metrics }: { metrics: readonly MetricColumn[] }) {
+  const [view] = useView();
+  const smoothed = (by: number) => () => {
+    const at = SMOOTHS.findIndex((one) => one >= view.smooth);
+    changeView({ smooth: SMOOTHS[Math.max(0, Math.min(SMOOTHS.length - 1, at + by))]! }, true);
+  };
+  useKeys([
+    { keys: ['l'], does: 'Log y', group: 'Charts', run: () => changeView({ logY: !view.logY }) },
+    {
+      keys: ['x'],
+      does: 'X axis: step, time, wall clock, steps since root',
+      group: 'Charts',
+      run: () => changeView({ x: X_AXES[(X_AXES.indexOf(view.x as never) + 1) % X_AXES.length]!, zoom: null }),
+    },
+    { keys: [','], does: 'Smooth less', group: 'Charts', run: smoothed(-1) },
+    { keys: ['.'], does: 'Smooth more', group: 'Charts', run: smoothed(1) },
+    { keys: ['b'], does: 'Band of what was smoothed', group: 'Charts', run: () => changeView({ band: !view.band }) },
+    {
+      keys: ['f'],
+      does: 'A chart fills the place',
+      group: 'Charts',
+      run: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
+    },
+    { keys: ['0'], does: 'Reset the zoom', group: 'Charts', run: () => changeView({ zoom: null }) },
+    {
+      keys: ['Escape'],
+      does: 'Back from zoom and full charts',
+      group: 'Charts',
+      run: () => (view.chart !== null ? changeView({ chart: null }) : changeView({ zoom: null })),
+    },
+  ]);
+  useEffect(() => () => hotRun.set(null), []);
+  return null;
+}
+
+/** The metric whose chart the pointer is in. */
+function pointedAt(): string | null {
+  const all = document.querySelectorAll<HTMLElement>('[data-metric]:hover');
+  return all[all.length - 1]?.dataset['metric'] ?? null;
 }

@@ -1,3 +1,187 @@
+// The home of the page: the table of runs, their charts beside it, and what differs below.
+import { useEffect, useMemo, useRef } from 'react';
+import { download } from '../../api/ask';
+import { useStore } from '../../api/store';
+import { useGet } from '../../api/use';
+import type { Columns } from '../../api/types';
+import { QueryBar } from '../../app/QueryBar';
+import { kept } from '../../app/kept';
+import { useSelection } from '../../app/selection';
+import { changeView, openNewRun, useView } from '../../app/view';
+import { Button, IconButton } from '../../parts/Button';
+import { Empty } from '../../parts/Empty';
+import { type MenuItem, showMenu } from '../../parts/Menu';
+import { plural } from '../../parts/format';
+import { ColumnPicker } from './ColumnPicker';
+import { DiffStrip } from './DiffStrip';
+import { GroupTable } from './GroupTable';
+import { RunCharts } from './RunCharts';
+import css from './Runs.module.css';
+import { RunsTable } from './RunsTable';
+import { SelectionBar } from './SelectionBar';
+import { usualColumns } from './columns';
+import { useTable } from './useTable';
+
+const split = kept<number>('split', 0.38);
+
 export function Runs() {
-  return null;
+  const [view] = useView();
+  const { query, sort, descending, archived } = view;
+  const table = useTable({ query, sort, descending, archived });
+  const columns = useGet<Columns>('/api/runs/columns', { query });
+  const { again } = columns;
+  const known = columns.answer;
+  const total = table.total;
+  useEffect(() => {
+    if (total !== null) again();
+  }, [total, again]);
+  const usual = useMemo(() => usualColumns(known), [known]);
+  const ids = view.columns ?? usual;
+  const selection = useSelection();
+  const share = useStore(split);
+
+  if (table.matched === 0 && table.total === 0 && !query && !archived)
+    return (
+      <div className={css.runs}>
+        <QueryBar matched={0} total={0} />
+        <Empty
+          title="No runs yet"
+          text="Every script that makes a hypertuner.Logger or a Saver appears here, from its first number on."
+          command="python train.py"
+        >
+          <Button kind="primary" keys="n" onClick={() => openNewRun()}>
+            New run
+          </Button>
+        </Empty>
+      </div>
+    );
+  return (
+    <div className={css.runs}>
+      <QueryBar matched={table.matched} total={table.total}>
+        <Button
+          kind="quiet"
+          icon="group"
+          aria-haspopup="menu"
+          aria-pressed={view.group.length > 0}
+          onClick={(event) => showMenu(event.currentTarget, 'Group by', groupItems(known, view.group))}
+        >
+          {view.group.length ? `Grouped by ${view.group.join(', ')}` : 'Group'}
+        </Button>
+        <ColumnPicker known={known} ids={ids} />
+        <IconButton
+          icon="more"
+          label="More"
+          aria-haspopup="menu"
+          onClick={(event) =>
+            showMenu(event.currentTarget, 'More', [
+              {
+                text: 'Export these runs as CSV',
+                icon: 'download',
+                run: () => download('/api/runs/export.csv', { query, sort }),
+              },
+              {
+                text: 'Show the archive',
+                icon: 'archive',
+                isOn: archived,
+                run: () => changeView({ archived: !archived }),
+              },
+              { text: 'The usual view', icon: 'again', line: true, run: usualView },
+            ])
+          }
+        />
+      </QueryBar>
+      <div className={css.split} style={{ gridTemplateColumns: `${share * 100}% 1px minmax(0, 1fr)` }}>
+        <div className={css.left}>
+          <div className={css.table}>
+            {view.group.length > 0 ? (
+              <GroupTable ids={ids} known={known} />
+            ) : (
+              <RunsTable table={table} known={known} ids={ids} />
+            )}
+            {table.matched === 0 && view.group.length === 0 && (
+              <div className={css.over}>
+                <Empty
+                  title={archived ? 'The archive is empty' : 'No run matches'}
+                  text={query ? `${plural(table.total ?? 0, 'run')} hidden by the filter` : undefined}
+                >
+                  <Button onClick={() => changeView({ query: '', archived: false })}>
+                    {query ? 'Clear the filter' : 'Show the runs'}
+                  </Button>
+                </Empty>
+              </div>
+            )}
+          </div>
+          {!table.isComplete && <div className={css.reading}>Reading the storage: more runs appear</div>}
+          <SelectionBar />
+        </div>
+        <Divider />
+        <RunCharts names={selection.names} known={known} />
+      </div>
+      <DiffStrip names={selection.names} ids={ids} />
+    </div>
+  );
+}
+
+function usualView(): void {
+  changeView({
+    sort: '',
+    descending: null,
+    group: [],
+    columns: null,
+    selected: null,
+    archived: false,
+    query: '',
+    zoom: null,
+    chart: null,
+  });
+}
+
+function groupItems(known: Columns | null, by: readonly string[]): MenuItem[] {
+  const keys = (known?.config ?? []).filter((one) => one.distinct > 1 || by.includes(one.key)).slice(0, 30);
+  if (keys.length === 0) return [{ text: 'No setting differs among these runs', isTitle: true }];
+  return [
+    { text: 'Mean ± std over runs with the same', isTitle: true },
+    ...keys.map(({ key }): MenuItem => ({
+      text: key,
+      isOn: by.includes(key),
+      run: () => changeView({ group: by.includes(key) ? by.filter((one) => one !== key) : [...by, key] }),
+    })),
+    ...(by.length
+      ? [{ text: 'No groups', icon: 'close' as const, line: true, run: () => changeView({ group: [] }) }]
+      : []),
+  ];
+}
+
+/** Between table and charts: dragged, or moved by arrows. */
+function Divider() {
+  const ref = useRef<HTMLDivElement>(null);
+  const share = useStore(split);
+  const put = (next: number) => split.set(Math.max(0, Math.min(1, next < 0.06 ? 0 : next > 0.94 ? 1 : next)));
+  return (
+    <div
+      ref={ref}
+      role="separator"
+      tabIndex={0}
+      aria-orientation="vertical"
+      aria-label="Between table and charts"
+      aria-valuenow={Math.round(share * 100)}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      className={css.divider}
+      onDoubleClick={() => put(0.38)}
+      onPointerDown={(event) => {
+        event.preventDefault();
+        const handle = event.currentTarget;
+        handle.setPointerCapture(event.pointerId);
+        handle.onpointermove = (now) => put(now.clientX / innerWidth);
+        handle.onpointerup = () => (handle.onpointermove = handle.onpointerup = null);
+      }}
+      onKeyDown={(event) => {
+        const by = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
+        if (by === undefined) return;
+        event.preventDefault();
+        put(share + by);
+      }}
+    />
+  );
 }

@@ -1,0 +1,184 @@
+// What a chart is given to draw, and what it prepares of it for the window that is shown.
+import type { Curve } from './curve';
+import { GAP, type Window, lowerBound, resample } from './resample';
+
+export interface Line {
+  id: string;
+  curve: Curve;
+  colour: string;
+  dash: readonly number[];
+  /** Is drawn thin, below the others, and cannot be pointed at. */
+  isBackground?: boolean;
+  /** It still grows: its end has a dot. */
+  isOpen?: boolean;
+}
+
+/** A line in the columns of a window. */
+export class Drawn {
+  columns = new Float64Array(0);
+  /** The same of the values before smoothing; empty where they are not asked for. */
+  band = new Float64Array(0);
+  /** The points [first, last) of the window with one more on each side. */
+  first = 0;
+  last = 0;
+  /** Few enough points that they are drawn one by one. */
+  isExact = false;
+  private key = '';
+  private curve: Curve | null = null;
+  private length = 0;
+
+  constructor(public line: Line) {}
+
+  /** Brings the columns up to date; only the end of a curve that grew is looked at. */
+  prepare(line: Line, window: Window, smooth: number, withBand: boolean): void {
+    this.line = line;
+    const { curve } = line;
+    const key = `${window.x0} ${window.x1} ${window.columns} ${window.logX} ${window.logY} ${smooth} ${withBand}`;
+    const isSame = key === this.key && curve === this.curve;
+    if (isSame && curve.length === this.length) return;
+    const from = isSame && curve.isSorted ? this.length : 0;
+    if (this.columns.length !== 2 * window.columns) this.columns = new Float64Array(2 * window.columns);
+    resample(curve.x, curve.smoothed(smooth), curve.length, window, this.columns, curve.isSorted, from);
+    if (withBand && smooth > 0) {
+      if (this.band.length !== 2 * window.columns) this.band = new Float64Array(2 * window.columns);
+      resample(curve.x, curve.y, curve.length, window, this.band, curve.isSorted, from);
+    } else this.band = new Float64Array(0);
+    if (curve.isSorted) {
+      this.first = Math.max(0, lowerBound(curve.x, curve.length, window.x0) - 1);
+      this.last = lowerBound(curve.x, curve.length, window.x1);
+      while (this.last < curve.length && curve.x[this.last] === window.x1) this.last += 1;
+      this.last = Math.min(curve.length, this.last + 1);
+    } else {
+      this.first = 0;
+      this.last = curve.length;
+    }
+    this.isExact = this.last - this.first <= 2 * window.columns;
+    this.key = key;
+    this.curve = curve;
+    this.length = curve.length;
+  }
+
+  /** Least and greatest of what is drawn, into `range`. */
+  widen(range: [number, number], smooth: number, logY: boolean): void {
+    for (const out of [this.columns, this.band])
+      for (let i = 0; i < out.length; i++) {
+        const value = out[i]!;
+        if (value - value !== 0) continue;
+        if (value < range[0]) range[0] = value;
+        if (value > range[1]) range[1] = value;
+      }
+    if (!this.isExact || !this.line.curve.isSorted) return;
+    // A window between two points shows neither of them, but the line from one to the other.
+    if (range[0] > range[1]) {
+      const y = this.line.curve.smoothed(smooth);
+      for (let i = this.first; i < this.last; i++) {
+        const value = y[i]!;
+        if (value - value !== 0 || (logY && value <= 0)) continue;
+        range[0] = Math.min(range[0], value);
+        range[1] = Math.max(range[1], value);
+      }
+    }
+  }
+
+  /** The point nearest to x; -1 where there is none. */
+  nearest(x: number): number {
+    const { curve } = this.line;
+    if (curve.length === 0) return -1;
+    if (!curve.isSorted) {
+      let best = -1;
+      let distance = Infinity;
+      for (let i = 0; i < curve.length; i++) {
+        const away = Math.abs(curve.x[i]! - x);
+        if (away < distance) {
+          distance = away;
+          best = i;
+        }
+      }
+      return best;
+    }
+    const right = lowerBound(curve.x, curve.length, x);
+    if (right === 0) return 0;
+    if (right === curve.length) return curve.length - 1;
+    return curve.x[right]! - x < x - curve.x[right - 1]! ? right : right - 1;
+  }
+}
+
+/** Puts a line's path into the context: its points, or two of each column. NaN and GAP break it. */
+export function trace(
+  context: CanvasRenderingContext2D,
+  drawn: Drawn,
+  window: Window,
+  smooth: number,
+  toX: (x: number) => number,
+  toY: (y: number) => number,
+): void {
+  let isDown = false;
+  const to = (x: number, y: number) => {
+    if (isDown) context.lineTo(x, y);
+    else context.moveTo(x, y);
+    isDown = true;
+  };
+  if (drawn.isExact) {
+    const { curve } = drawn.line;
+    const y = curve.smoothed(smooth);
+    for (let i = drawn.first; i < drawn.last; i++) {
+      const value = y[i]!;
+      if (value - value !== 0 || (window.logY && value <= 0) || (window.logX && curve.x[i]! <= 0)) isDown = false;
+      else to(toX(curve.x[i]!), toY(value));
+    }
+    return;
+  }
+  const out = drawn.columns;
+  const left = toX(window.x0);
+  const width = (toX(window.x1) - left) / window.columns;
+  for (let c = 0; c < window.columns; c++) {
+    const a = out[2 * c]!;
+    if (a !== a) continue;
+    if (a === GAP) {
+      isDown = false;
+      continue;
+    }
+    const b = out[2 * c + 1]!;
+    const x = left + c * width;
+    if (a === b) to(x + width / 2, toY(a));
+    else {
+      to(x + width / 4, toY(a));
+      to(x + (3 * width) / 4, toY(b));
+    }
+  }
+}
+
+/** The area between least and greatest of each column. */
+export function traceBand(
+  context: CanvasRenderingContext2D,
+  out: Float64Array,
+  window: Window,
+  toX: (x: number) => number,
+  toY: (y: number) => number,
+): void {
+  const left = toX(window.x0);
+  const width = (toX(window.x1) - left) / window.columns;
+  let c = 0;
+  while (c < window.columns) {
+    while (c < window.columns && !Number.isFinite(out[2 * c]!)) c += 1;
+    const begin = c;
+    const held: number[] = [];
+    while (c < window.columns && out[2 * c]! !== GAP) {
+      if (Number.isFinite(out[2 * c]!)) held.push(c);
+      c += 1;
+    }
+    if (held.length < 2) {
+      if (c === begin) c += 1;
+      continue;
+    }
+    held.forEach((k, at) => {
+      const y = toY(Math.max(out[2 * k]!, out[2 * k + 1]!));
+      const x = left + (k + 0.5) * width;
+      if (at === 0) context.moveTo(x, y);
+      else context.lineTo(x, y);
+    });
+    for (const k of held.reverse())
+      context.lineTo(left + (k + 0.5) * width, toY(Math.min(out[2 * k]!, out[2 * k + 1]!)));
+    context.closePath();
+  }
+}

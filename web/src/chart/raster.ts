@@ -1,0 +1,56 @@
+// Many lines at once: each column of a line is a vertical span of pixels, written into one picture. No anti-aliasing,
+// which nobody sees among a hundred noisy lines, and twenty times faster than paths.
+import { GAP } from './resample';
+
+/** '#rrggbb' or 'rgb(r, g, b)' as a pixel of ImageData (little-endian). */
+export function pixel(colour: string, opacity = 1): number {
+  const hex = /^#([0-9a-f]{6})$/i.exec(colour);
+  const [r, g, b] = hex
+    ? [0, 2, 4].map((at) => parseInt(hex[1]!.slice(at, at + 2), 16))
+    : (colour.match(/[\d.]+/g) ?? ['128', '128', '128']).slice(0, 3).map(Number);
+  return (((Math.round(opacity * 255) << 24) | (b! << 16) | (g! << 8) | r!) >>> 0) >>> 0;
+}
+
+/** Writes one line. `out` is what resample made; `toPixel` brings a value to its row (0 is the top). */
+export function rasterLine(
+  pixels: Uint32Array,
+  width: number,
+  height: number,
+  out: Float64Array,
+  toPixel: (value: number) => number,
+  colour: number,
+  thickness: number,
+): void {
+  const columns = out.length / 2;
+  const scale = width / columns;
+  const half = (thickness - 1) >> 1;
+  let lastColumn = -1;
+  let lastRow = 0;
+  const span = (column: number, a: number, b: number) => {
+    const top = Math.max(0, Math.floor(Math.min(a, b)) - half);
+    const bottom = Math.min(height - 1, Math.floor(Math.max(a, b)) + thickness - 1 - half);
+    const left = Math.floor(column * scale);
+    const right = Math.max(left + 1, Math.floor((column + 1) * scale));
+    for (let y = top; y <= bottom; y++) pixels.fill(colour, y * width + left, y * width + Math.min(right, width));
+  };
+  for (let c = 0; c < columns; c++) {
+    const first = out[2 * c]!;
+    if (first !== first) continue;
+    if (first === GAP) {
+      lastColumn = -1;
+      continue;
+    }
+    const a = toPixel(first);
+    const b = toPixel(out[2 * c + 1]!);
+    if (lastColumn >= 0) {
+      // Columns without a point lie on the straight way; the way is drawn to where this column begins.
+      const slope = (a - lastRow) / (c - lastColumn);
+      for (let k = lastColumn + 1; k < c; k++)
+        span(k, lastRow + slope * (k - lastColumn - 1), lastRow + slope * (k - lastColumn));
+      span(c, lastRow + slope * (c - lastColumn - 1), a);
+    }
+    span(c, a, b);
+    lastColumn = c;
+    lastRow = b;
+  }
+}

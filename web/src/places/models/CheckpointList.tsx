@@ -1,0 +1,137 @@
+// The checkpoints of all runs as rows, sorted by any of their columns.
+import type { KeyboardEvent } from 'react';
+import type { Value } from '../../api/types';
+import { openNewRun } from '../../app/view';
+import { ago, bytes, count, exactValue, moment, value } from '../../parts/format';
+import { showMenu } from '../../parts/Menu';
+import { names } from '../../parts/names';
+import { RunMark } from '../../parts/RunMark';
+import { VirtualList } from '../../parts/VirtualList';
+import css from './Models.module.css';
+import { checkpointItems } from './doing';
+import type { Checkpoints } from './useCheckpoints';
+
+interface Props {
+  pages: Checkpoints;
+  sort: string;
+  isReversed: boolean;
+  onSort: (name: string) => void;
+  model: string | null;
+  onModel: (reference: string | null, replace?: boolean) => void;
+}
+
+const MOST_METRICS = 4;
+
+export function CheckpointList({ pages, sort, isReversed, onSort, model, onModel }: Props) {
+  const metrics = [...new Set([...(pages.metrics.includes(sort) ? [sort] : []), ...pages.metrics])].slice(
+    0,
+    model ? 2 : MOST_METRICS,
+  );
+  const columns = `16px minmax(100px, 1.4fr) 64px minmax(80px, 1fr) ${metrics.map(() => 'minmax(72px, 1fr)').join(' ')} 60px 60px`;
+  const head = (name: string, text: string, isNumber = false) => (
+    <button
+      type="button"
+      className={names(css.headCell, isNumber && css.right)}
+      aria-label={`Sort by ${text}`}
+      aria-pressed={sort === name}
+      data-tip={`Sort by ${text}`}
+      onClick={() => onSort(name)}
+    >
+      {text}
+      {sort === name && <span aria-hidden="true">{isReversed ? ' ▴' : ' ▾'}</span>}
+    </button>
+  );
+  const move = (event: KeyboardEvent, index: number) => {
+    const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1 }[event.key];
+    const row = step === undefined ? undefined : pages.row(index + step);
+    if (!row) return;
+    event.preventDefault();
+    if (model) onModel(row.reference, true);
+    event.currentTarget.parentElement?.querySelector<HTMLElement>(`[data-index="${index + step!}"]`)?.focus();
+  };
+  return (
+    <div className={css.list}>
+      <div className={css.listHead} style={{ gridTemplateColumns: columns }}>
+        <span />
+        {head('run', 'run')}
+        {head('step', 'step', true)}
+        <span />
+        {metrics.map((metric) => (
+          <span key={metric} className={css.right}>
+            {head(metric, metric, true)}
+          </span>
+        ))}
+        {head('size', 'size', true)}
+        {head('saved_at', 'saved', true)}
+      </div>
+      <VirtualList
+        label="Checkpoints"
+        className={css.listBody}
+        count={pages.matched ?? 0}
+        rowHeight={28}
+        onRange={pages.need}
+      >
+        {(index) => {
+          const row = pages.row(index);
+          if (!row) return <div key={index} className={css.row} />;
+          const run = pages.run(row.run);
+          return (
+            <div
+              key={row.reference}
+              data-index={index}
+              role="button"
+              tabIndex={0}
+              aria-pressed={row.reference === model}
+              aria-label={`${row.run} at step ${row.step}`}
+              className={names(css.row, row.reference === model && css.chosen, row.problem !== null && css.broken)}
+              style={{ gridTemplateColumns: columns }}
+              onClick={() => onModel(row.reference === model ? null : row.reference, model !== null)}
+              onContextMenu={(event) => {
+                event.preventDefault();
+                showMenu(event, row.reference, checkpointItems(row));
+              }}
+              onKeyDown={(event) => {
+                if (event.target !== event.currentTarget || event.metaKey || event.ctrlKey || event.altKey) return;
+                if (event.key === 'Enter' || event.key === ' ') onModel(row.reference);
+                else if (event.key === 'w') openNewRun({ run: row.run, parent: row.reference });
+                else return move(event, index);
+                event.preventDefault();
+              }}
+            >
+              {run ? <RunMark colour={run.colour} mark={run.mark} /> : <span />}
+              <span className={css.name}>{row.run}</span>
+              <span className={css.right}>{count(row.step)}</span>
+              <span className={css.roles}>
+                {row.is_best && <b>best</b>}
+                {row.is_last && <span>last</span>}
+                {row.is_pinned && <span>pinned</span>}
+                {row.children.length > 0 && (
+                  <span data-tip={row.children.join(', ')}>
+                    {row.children.length === 1 ? '1 child' : `${row.children.length} children`}
+                  </span>
+                )}
+                {row.problem && <span className={css.bad}>cannot be read</span>}
+              </span>
+              {metrics.map((metric) => (
+                <span
+                  key={metric}
+                  className={css.right}
+                  data-tip={exactValue(row.metrics[metric] as Value | undefined)}
+                >
+                  {value(row.metrics[metric] as Value | undefined)}
+                </span>
+              ))}
+              <span className={css.right}>{bytes(row.nbytes)}</span>
+              <span
+                className={names(css.right, css.soft)}
+                data-tip={row.saved_at === null ? undefined : moment(row.saved_at)}
+              >
+                {row.saved_at === null ? '' : ago(row.saved_at)}
+              </span>
+            </div>
+          );
+        }}
+      </VirtualList>
+    </div>
+  );
+}

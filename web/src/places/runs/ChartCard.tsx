@@ -1,0 +1,243 @@
+// One metric of some runs: the chart, what is read at the crosshair, and the marks of saved weights below it.
+import { memo, useCallback, useMemo, useRef, useState } from 'react';
+import { address, download } from '../../api/ask';
+import { type Store, makeStore, useStore } from '../../api/store';
+import type { MetricColumn, RunRow } from '../../api/types';
+import { hotRun } from '../../app/selection';
+import { type XAxis, changeView } from '../../app/view';
+import { Chart, type ChartHandle } from '../../chart/Chart';
+import type { Crosshair } from '../../chart/crosshair';
+import type { Ink, Laid, Look, Reading } from '../../chart/plot';
+import type { Line } from '../../chart/line';
+import { IconButton } from '../../parts/Button';
+import { showMenu } from '../../parts/Menu';
+import { RunMark } from '../../parts/RunMark';
+import { exact, number, plural } from '../../parts/format';
+import { toast } from '../../parts/Toast';
+import css from './Charts.module.css';
+import { ChartTable } from './ChartTable';
+import { WeightMarks } from './WeightMarks';
+import { linesOf } from './lines';
+import { type MetricSeries, useSeries } from './watched';
+
+export interface ChartCardProps {
+  metric: string;
+  column: MetricColumn | undefined;
+  rows: readonly RunRow[];
+  x: XAxis;
+  look: Look;
+  ink: Ink;
+  palette: readonly string[];
+  link: Crosshair;
+  height: number;
+  isFull: boolean;
+  onFull: (metric: string | null) => void;
+}
+
+export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
+  const { metric, column, rows, x, look, ink, palette, link, height, isFull, onFull } = props;
+  const names = useMemo(
+    () => rows.filter((row) => metric in row.metrics || row.state === 'running').map((row) => row.name),
+    [rows, metric],
+  );
+  const seen = useSeries(metric, names)!;
+  const other = useSeries(x.startsWith('m:') ? x.slice(2) : null, names);
+  const hot = useStore(hotRun);
+  const [laid, setLaid] = useState<Laid | null>(null);
+  const [isTable, setTable] = useState(false);
+  const [reading] = useState(() => makeStore<Reading | null>(null));
+  const handle = useRef<ChartHandle>(null);
+  const { series, generation, version } = seen;
+  const otherVersion = other?.version ?? 0;
+  const lines = useMemo(
+    () => linesOf(names, rows, series, other?.series ?? null, x, palette, ink.faded),
+    // The maps are changed in place: their generation says when.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+    [names, rows, generation, otherVersion, x, palette, ink],
+  );
+  const onLaid = useCallback(
+    (next: Laid) => setLaid((before) => (before && sameLaid(before, next) ? before : next)),
+    [],
+  );
+  const onZoom = useCallback((zoom: [number, number] | null) => changeView({ zoom: zoom && round(zoom) }, true), []);
+  const onHot = useCallback((id: string | null) => hotRun.set(id), []);
+  const onRead = useCallback((next: Reading | null) => reading.set(next), [reading]);
+  const summary = useMemo(() => summaryOf(metric, lines), [metric, lines]);
+
+  const menu = (event: React.MouseEvent) =>
+    showMenu(event.currentTarget, `${metric}: more`, [
+      { text: 'Show as table', icon: 'table', run: () => setTable(true) },
+      {
+        text: 'Save as PNG',
+        icon: 'download',
+        run: () => void handle.current?.png(metric).then((blob) => blob && save(blob, `${fileName(metric)}.png`)),
+      },
+      { text: 'Save as CSV', icon: 'download', run: () => download('/api/series.csv', { run: names, metric }) },
+      {
+        text: 'Copy its address',
+        icon: 'link',
+        run: () =>
+          void navigator.clipboard
+            .writeText(
+              location.origin +
+                address(location.pathname, {
+                  ...Object.fromEntries(new URLSearchParams(location.search)),
+                  chart: metric,
+                }),
+            )
+            .then(() => toast({ text: 'The address of this chart is in the clipboard.' })),
+      },
+    ]);
+
+  return (
+    <section className={css.card} aria-label={metric} data-metric={metric}>
+      <header className={css.head}>
+        <Title metric={metric} />
+        <Readout
+          reading={reading}
+          rows={rows}
+          seen={seen}
+          metric={metric}
+          column={column}
+          count={lines.filter((line) => !line.isBackground).length}
+        />
+        <div className={css.tools}>
+          <IconButton
+            icon={isFull ? 'small' : 'full'}
+            label={isFull ? 'Small again' : 'Fill the place'}
+            keys="f"
+            onClick={() => onFull(isFull ? null : metric)}
+          />
+          <IconButton icon="more" label="More" aria-haspopup="menu" onClick={menu} />
+        </div>
+      </header>
+      <div className={css.body} style={{ height }}>
+        <Chart
+          handle={handle}
+          lines={lines}
+          version={version}
+          look={look}
+          ink={ink}
+          hot={hot}
+          link={link}
+          label={summary}
+          height={height}
+          onHot={onHot}
+          onRead={onRead}
+          onZoom={onZoom}
+          onLaid={onLaid}
+        />
+        {laid && lines.length > 0 && (
+          <WeightMarks laid={laid} rows={rows} series={series} x={x} hot={hot} generation={generation} />
+        )}
+        {lines.length === 0 && !seen.isLoading && (
+          <div className={css.nothing}>{seen.refusal ? seen.refusal.message : 'None of these runs has logged it.'}</div>
+        )}
+      </div>
+      {isTable && <ChartTable metric={metric} rows={rows} series={series} onClose={() => setTable(false)} />}
+    </section>
+  );
+});
+
+function Title({ metric }: { metric: string }) {
+  const at = metric.lastIndexOf('/') + 1;
+  return (
+    <h3 className={css.title} data-tip={metric.length > 30 ? metric : undefined}>
+      <span>{metric.slice(0, at)}</span>
+      {metric.slice(at)}
+    </h3>
+  );
+}
+
+interface ReadoutProps {
+  reading: Store<Reading | null>;
+  rows: readonly RunRow[];
+  seen: MetricSeries;
+  metric: string;
+  column: MetricColumn | undefined;
+  count: number;
+}
+
+/** At the crosshair: the run, the exact logged value, its step. Else the best of the runs that are shown. */
+function Readout({ reading, rows, seen, metric, column, count }: ReadoutProps) {
+  const now = useStore(reading);
+  const row = now ? rows.find((one) => one.name === now.id) : undefined;
+  const series = now ? seen.series.get(now.id) : undefined;
+  if (now && row && series) {
+    const { step, value } = series.at(now.index);
+    return (
+      <div className={css.readout}>
+        <RunMark colour={row.colour} mark={row.mark} />
+        <span className={css.who}>{row.name}</span>
+        <b>{exact(value)}</b>
+        <span className={css.at}>at {number(step)}</span>
+      </div>
+    );
+  }
+  const best = column?.direction ? bestOf(rows, metric, column.direction) : null;
+  if (!best || count < 2) return <div className={css.readout}>{plural(count, 'run')}</div>;
+  return (
+    <div
+      className={css.readout}
+      data-tip={`The ${column?.direction === 'min' ? 'lowest' : 'highest'} value of these ${count} runs`}
+    >
+      <span className={css.at}>best</span>
+      <RunMark colour={best.row.colour} mark={best.row.mark} />
+      <span className={css.who}>{best.row.name}</span>
+      <b>{number(best.value)}</b>
+    </div>
+  );
+}
+
+function bestOf(
+  rows: readonly RunRow[],
+  metric: string,
+  direction: 'min' | 'max',
+): { row: RunRow; value: number } | null {
+  let best: { row: RunRow; value: number } | null = null;
+  for (const row of rows) {
+    const value = (direction === 'min' ? row.lowest : row.highest)[metric];
+    if (typeof value !== 'number') continue;
+    if (!best || (direction === 'min' ? value < best.value : value > best.value)) best = { row, value };
+  }
+  return best;
+}
+
+/** 'val/loss of 8 runs: from 0.215 (calm-otter) to 0.82 (swift-fjord) at their ends.' */
+function summaryOf(metric: string, lines: readonly Line[]): string {
+  const ends = lines
+    .filter((line) => !line.isBackground && line.curve.length > 0)
+    .map((line) => ({ id: line.id, value: line.curve.y[line.curve.length - 1]! }))
+    .sort((a, b) => a.value - b.value);
+  if (ends.length === 0) return `${metric}: no curve`;
+  const [low, high] = [ends[0]!, ends[ends.length - 1]!];
+  if (ends.length === 1) return `${metric} of ${low.id}: ${number(low.value)} at its end.`;
+  return `${metric} of ${ends.length} runs: from ${number(low.value)} (${low.id}) to ${number(high.value)} (${high.id}) at their ends.`;
+}
+
+const sameLaid = (a: Laid, b: Laid) =>
+  a.left === b.left &&
+  a.width === b.width &&
+  a.top === b.top &&
+  a.height === b.height &&
+  a.x.from === b.x.from &&
+  a.x.to === b.x.to &&
+  a.x.isLog === b.x.isLog;
+
+const round = ([from, to]: [number, number]): [number, number] => {
+  const digits = Math.max(
+    3,
+    Math.ceil(Math.log10(Math.max(Math.abs(from), Math.abs(to)) / Math.max(1e-300, to - from))) + 4,
+  );
+  return [Number(from.toPrecision(Math.min(15, digits))), Number(to.toPrecision(Math.min(15, digits)))];
+};
+
+const fileName = (metric: string) => metric.replace(/[^\w.-]+/g, '_');
+
+function save(blob: Blob, name: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

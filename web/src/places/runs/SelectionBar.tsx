@@ -1,0 +1,90 @@
+// How many runs are looked at, and what can be done to all of them.
+import { useState } from 'react';
+import { session } from '../../api/session';
+import { useStore } from '../../api/store';
+import { act } from '../../app/actions';
+import { useRows } from '../../app/rows';
+import { select, useSelection } from '../../app/selection';
+import { Button, IconButton } from '../../parts/Button';
+import { Field } from '../../parts/Field';
+import { showMenu } from '../../parts/Menu';
+import { Popover, closePopover } from '../../parts/Popover';
+import { plural } from '../../parts/format';
+import css from './Runs.module.css';
+import { bulkItems } from './runMenu';
+
+export function SelectionBar() {
+  const selection = useSelection();
+  const { names, isDefault } = selection;
+  const rows = useRows(isDefault ? NONE : names);
+  useStore(session);
+  if (isDefault || names.length === 0)
+    return (
+      <div className={css.selection}>
+        <span className={css.soft}>
+          {names.length ? `In the charts: running and latest (${names.length})` : 'No run is selected'}
+        </span>
+        {!isDefault && (
+          <Button size="small" kind="quiet" onClick={() => select(null)}>
+            Running and latest
+          </Button>
+        )}
+      </div>
+    );
+  const items = bulkItems(names, rows);
+  const quick = (text: string) => items.find((item) => item.text.startsWith(text));
+  const star = items[0]!;
+  const archive = items[1]!;
+  const remove = quick('Delete')!;
+  return (
+    <div className={css.selection}>
+      <b>{plural(names.length, 'run')}</b>
+      <IconButton icon="star" label={star.text} disabled={Boolean(star.disabled)} onClick={star.run} />
+      <Tags names={names} />
+      <IconButton icon="archive" label={archive.text} disabled={Boolean(archive.disabled)} onClick={archive.run} />
+      <IconButton icon="trash" label={remove.text} disabled={Boolean(remove.disabled)} onClick={remove.run} />
+      <IconButton
+        icon="more"
+        label="More to do with them"
+        aria-haspopup="menu"
+        onClick={(event) => showMenu(event.currentTarget, 'More', items)}
+      />
+      <span className={css.space} />
+      <Button size="small" kind="quiet" tip="Back to the running and the ten latest" onClick={() => select(null)}>
+        Clear
+      </Button>
+    </div>
+  );
+}
+
+const NONE: readonly string[] = [];
+
+function Tags({ names }: { names: readonly string[] }) {
+  const [text, setText] = useState('');
+  return (
+    <Popover button="Tag" icon="tag" kind="quiet" size="small" label="Tag these runs" width={240}>
+      <form
+        className={css.tagging}
+        onSubmit={(event) => {
+          event.preventDefault();
+          const tag = text.trim().replace(/^[+-]/, '');
+          if (tag) void act(text.trim().startsWith('-') ? 'untag' : 'tag', [...names], { tag });
+          setText('');
+          closePopover(event.currentTarget);
+        }}
+      >
+        <Field
+          label={`Tag for ${plural(names.length, 'run')}`}
+          hint="-tag takes it away"
+          placeholder="baseline"
+          value={text}
+          autoFocus
+          onChange={(event) => setText(event.target.value)}
+        />
+        <Button kind="primary" size="small" type="submit">
+          Tag {plural(names.length, 'run')}
+        </Button>
+      </form>
+    </Popover>
+  );
+}

@@ -1,0 +1,78 @@
+// What can be done to a run, or to all that are selected: the same list at the right button and below the table.
+import { Refusal, download } from '../../api/ask';
+import { session, may } from '../../api/session';
+import type { Action, RunRow } from '../../api/types';
+import { act } from '../../app/actions';
+import { openNewRun, openRun } from '../../app/view';
+import type { MenuItem } from '../../parts/Menu';
+import { togglePin } from './pins';
+
+const STILL_GOING = ['running'];
+
+export function forbidden(scope: 'edit' | 'run'): string | null {
+  const who = session.get();
+  if (who === null || who instanceof Refusal) return 'Not connected';
+  return may(who, scope) ? null : `This link may not: it lacks the right to ${scope}`;
+}
+
+export function bulkItems(names: readonly string[], rows: readonly RunRow[]): MenuItem[] {
+  const all = [...names];
+  const every = (does: (row: RunRow) => boolean) => rows.length > 0 && rows.every(does);
+  const some = (does: (row: RunRow) => boolean) => rows.length === 0 || rows.some(does);
+  const item = (
+    text: string,
+    action: Action,
+    more: Partial<MenuItem> = {},
+    scope: 'edit' | 'run' = 'edit',
+  ): MenuItem => ({
+    text,
+    run: () => void act(action, all),
+    disabled: forbidden(scope),
+    ...more,
+  });
+  const isStarred = every((row) => row.starred);
+  const isArchived = every((row) => row.archived);
+  return [
+    item(isStarred ? 'Remove the star' : 'Star', isStarred ? 'unstar' : 'star', { icon: 'star' }),
+    item(isArchived ? 'Take out of the archive' : 'Archive', isArchived ? 'unarchive' : 'archive', { icon: 'archive' }),
+    ...(some((row) => STILL_GOING.includes(row.state))
+      ? [item('Stop (saves first)', 'stop', { icon: 'stop', line: true }, 'run')]
+      : []),
+    ...(some((row) => ['failed', 'crashed', 'stopped', 'finished'].includes(row.state))
+      ? [item('Queue again', 'requeue', { icon: 'again' }, 'run')]
+      : []),
+    ...(some((row) => row.state === 'queued')
+      ? [item('Take out of the queue', 'withdraw', { icon: 'close' }, 'run')]
+      : []),
+    {
+      text: 'Export as CSV',
+      icon: 'download',
+      line: true,
+      run: () => download('/api/runs/export.csv', { name: all }),
+    },
+    item('Delete', 'trash', { icon: 'trash', isDanger: true, line: true }),
+  ];
+}
+
+export function runMenu(
+  row: RunRow,
+  names: readonly string[],
+  show: (names: readonly string[] | null) => void,
+): MenuItem[] {
+  if (names.length > 1) return [{ text: `${names.length} runs`, isTitle: true }, ...bulkItems(names, [])];
+  return [
+    { text: 'Open', icon: 'eye', keys: 'Enter', run: () => openRun(row.name) },
+    { text: 'Show only this run', icon: 'chart', keys: 's', run: () => show([row.name]) },
+    { text: 'Pin at the top', icon: 'pin', keys: 'p', run: () => togglePin(row.name) },
+    { text: 'Duplicate', icon: 'copy', keys: 'd', line: true, run: () => openNewRun({ run: row.name }) },
+    {
+      text: 'New run from its weights',
+      icon: 'weights',
+      keys: 'w',
+      disabled: row.checkpoints ? null : 'It has not saved any',
+      run: () => openNewRun({ run: row.name, parent: row.name }),
+    },
+    { text: 'Copy the name', icon: 'copy', run: () => void navigator.clipboard.writeText(row.name) },
+    ...bulkItems([row.name], [row]).map((item, at) => (at === 0 ? { ...item, line: true } : item)),
+  ];
+}
