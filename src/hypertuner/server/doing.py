@@ -221,7 +221,7 @@ class _Acts:
         order = make.order_of(goes_on.run)
         self._engines.scripts.check(order.script)
         terms = Terms(live_code=True, retries=combining.RETRIES)
-        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which, environment=launch.environment())
+        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which)
         return goes_on.run.name
 
     def _pin(self, reference: str, *, off: bool) -> str:

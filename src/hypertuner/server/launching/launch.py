@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from hypertuner.server.contract.acting import LaunchAsked, Launched
 from hypertuner.server.launching.asked import Order, check_name_is_no_file
 from hypertuner.server.launching.checking import check
 from hypertuner.store import Run, Storage
+
 
 def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
     """Make the runs.
@@ -55,7 +55,6 @@ def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
                 terms,
                 begins_from=begins if ahead is not None else None,
                 begins_how=order.how,
-                environment=os.environ,
             )
         made.append(run)
     return Launched(runs=[run.name for run in made], message=_said(asked, made, queue))
@@ -106,7 +105,7 @@ def requeue(run: Run, storage: Storage, script_changed: bool) -> None:
         raise ConfigError(f"Run {run.name!r} has no script to start.\n  Open it where its code is.")
     arguments = make.arguments_of(run)
     terms = Terms(retries=combining.RETRIES, live_code=script_changed)
-    Queue(storage).add(run, arguments, terms, environment=environment())
+    Queue(storage).add(run, arguments, terms)
 
 
 def again(order: Order, run: Run, storage: Storage) -> Run:
@@ -121,5 +120,5 @@ def again(order: Order, run: Run, storage: Storage) -> Run:
         folder=order.folder,
         processes=order.processes,
     )
-    Queue(storage).add(made, order.arguments, Terms(retries=combining.RETRIES), environment=environment())
+    Queue(storage).add(made, order.arguments, Terms(retries=combining.RETRIES))
     return made
