@@ -208,7 +208,7 @@ class _Acts:
             self._storage,
             self._engines.scripts,
             self._engines.checkpoints,
-            self._engines.rows().rows,
+            self._engines.lately().table.rows,
         )
         if run.newest_attempt() is None:
             launch.requeue(run, self._storage, bool(changed_sources(run, order.script.path)))
@@ -221,7 +221,7 @@ class _Acts:
         order = make.order_of(goes_on.run)
         self._engines.scripts.check(order.script)
         terms = Terms(live_code=True, retries=combining.RETRIES)
-        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which, environment=launch.environment())
+        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which)
         return goes_on.run.name
 
     def _pin(self, reference: str, *, off: bool) -> str:

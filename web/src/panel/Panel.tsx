@@ -4,6 +4,7 @@ import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { act } from '../app/actions';
 import { useKeys } from '../app/keys';
+import { useRows } from '../app/rows';
 import { type RunTab, changeView, openNewRun } from '../app/view';
 import { Button, IconButton } from '../parts/Button';
 import { Sheet } from '../parts/Dialog';
@@ -56,7 +57,10 @@ export function Panel({ name, tab }: { name: string; tab: RunTab | null }) {
   );
 }
 
-function Title({ detail: { row } }: { detail: Detail }) {
+function Title({ detail }: { detail: Detail }) {
+  const names = useMemo(() => [detail.row.name], [detail.row.name]);
+  // As the table has it: it changes with every point that is logged.
+  const row = useRows(names)[0] ?? detail.row;
   return (
     <span className={css.title}>
       <RunMark colour={row.colour} mark={row.mark} />
@@ -133,6 +137,16 @@ function Doing({ detail }: { detail: Detail }) {
     { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayEdit && void remove(row.name) },
   ]);
   const more: MenuItem[] = [
+    ...(detail.can_resume && row.state === 'finished'
+      ? [
+          {
+            text: 'Resume: the same run goes on',
+            icon: 'play' as const,
+            run: () => void act('resume', [row.name]),
+            disabled: mayRun ? null : 'This link may only look',
+          },
+        ]
+      : []),
     {
       text: 'Fork: go on where it was, as a new run',
       icon: 'fork',
@@ -176,7 +190,7 @@ function Doing({ detail }: { detail: Detail }) {
           Stop
         </Button>
       )}
-      {detail.can_resume && (
+      {detail.can_resume && row.state !== 'finished' && (
         <Button
           size="small"
           icon="play"

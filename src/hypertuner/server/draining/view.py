@@ -23,13 +23,23 @@ from hypertuner.store.figures import newest_figures
 _ALL_EVERY_S = 5.0
 _LEARNS_EVERY_S = 10.0
 _GOOD_FOR_S = 0.4
+_MOST_ROWS = 1000
+"""Of those that wait farther back nobody asks yet what they will take."""
 
 
 class QueueSeen:
     """The queue of one storage, looked at again and again: all run folders only when it may have changed. Safe for
     several threads."""
 
-    def __init__(self, storage: Storage, draining: Draining, rows: Callable[[], RunTable]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        draining: Draining,
+        rows: Callable[[], RunTable],
+        row: Callable[[str], RunRow | None],
+    ) -> None:
+        """`rows`: all runs, to learn from now and then; `row`: one run as it is now, None for one that is none."""
+        self._row = row
         self._queue = Queue(storage)
         self._draining = draining
         self._rows = rows
@@ -56,11 +66,10 @@ class QueueSeen:
         drains = drained_by(self._queue)
         rows: Mapping[str, RunRow] = {}
         if entries:
-            table = self._rows()
-            names = {entry.name for entry in entries}
-            rows = {row.name: row for row in table.rows if row.name in names}
+            asked = sorted(entries, key=lambda entry: entry.is_waiting)[:_MOST_ROWS]
+            rows = {entry.name: row for entry in asked if (row := self._row(entry.name)) is not None}
             if time.monotonic() - self._learnt_at > _LEARNS_EVERY_S:
-                self._learnt, self._learnt_at = Learnt(table.rows), time.monotonic()
+                self._learnt, self._learnt_at = Learnt(self._rows().rows), time.monotonic()
             entries = self._as_they_are(entries, rows)
         progress = {
             entry.name: progress_of(rows[entry.name], self._learnt)
