@@ -59,6 +59,7 @@ export function App() {
       <TopBar onPalette={() => setOpen('palette')} onKeys={() => setOpen('keys')} />
       <ConnectionBar />
       <main id="place" tabIndex={-1} className={css.place} aria-label={TITLES[place]}>
+        <h1 className="unseen">{TITLES[place]}</h1>
         {who instanceof Refusal ? (
           <NotIn refusal={who} />
         ) : (
