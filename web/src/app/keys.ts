@@ -22,7 +22,7 @@ export function spelled(event: KeyboardEvent): string {
   const key = event.key === ' ' ? 'Space' : event.key;
   const mod = event.metaKey || event.ctrlKey ? 'Mod+' : '';
   const shift = event.shiftKey && (key.length > 1 || mod) ? 'Shift+' : '';
-  return mod + (event.altKey ? 'Alt+' : '') + shift + (mod ? key.toLowerCase() : key);
+  return mod + (event.altKey ? 'Alt+' : '') + shift + (mod && key.length === 1 ? key.toLowerCase() : key);
 }
 
 /** '⌘K' on a Mac, 'Ctrl K' elsewhere. */
