@@ -132,10 +132,14 @@ def serving(
     *words: object,
     env: Mapping[str, str | None] = {},
     watched: bool = False,
+    program: Path | None = None,
 ) -> Iterator[Served]:
-    """`hypertuner … --no-browser --port 0` in a folder, its storage and home below it; ended with the block."""
+    """`hypertuner … --no-browser --port 0` in a folder, its storage and home below it; ended with the block.
+
+    `watched`: under an audit hook. `program`: a script that is started in place of the command line.
+    """
     log = folder / "watched.jsonl" if watched else None
-    start = [str(WATCHED)] if watched else ["-m", "hypertuner"]
+    start = [str(program)] if program else [str(WATCHED)] if watched else ["-m", "hypertuner"]
     given = [str(word) for word in words]
     if not any(word.startswith("--port") for word in given):
         given += ["--port", "0"]

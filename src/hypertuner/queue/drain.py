@@ -150,6 +150,11 @@ class Drainer:
         """What runs."""
         return [running.entry for running in self._running.values()]
 
+    @property
+    def running_names(self) -> frozenset[str]:
+        """The names of what runs; another thread may ask."""
+        return frozenset(self._running)
+
     def _look(self) -> None:
         """Read the whole queue."""
         self._looked_at = time.monotonic()

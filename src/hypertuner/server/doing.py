@@ -148,7 +148,7 @@ class _Acts:
         return run.name
 
     def _look_for_children(self) -> None:
-        """Which runs begin from those that are to go: one that waits or runs holds its parent, others have its weights."""
+        """Which runs begin from those that are to go: one that waits or runs holds its parent in its place."""
         rows = self._engines.rows().rows
         born = children(self._engines.family.births(rows))
         leaving = [Run(self._storage.path / name) for name in self._names if name in {row.name for row in rows}]

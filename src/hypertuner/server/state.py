@@ -10,6 +10,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.engines import Engines
 from hypertuner.server.reading.reading import Reading
 from hypertuner.store import Storage
@@ -44,11 +45,15 @@ class State:
     reading: Reading = field(init=False)
     """What it knows of many runs."""
     acting: Engines = field(init=False)
+    """What is done to runs, and known of one."""
 
     def __post_init__(self) -> None:
         """Make the engines; none runs yet."""
-        self.reading = Reading(self.storage)
+        self.reading = reading = Reading(self.storage)
         self.acting = Engines(self.storage, self.launchable, drains=self.drains, slots=self.slots)
+        self.acting.rows = reading.catalogue.table
+        self.acting.shown = lambda row: RunRow.model_validate(reading.row(row.name))
+        self.acting.look = reading.look_of
         self.engines += [self.reading, self.acting]
 
 

@@ -1,4 +1,4 @@
-"""A real server on a storage of runs that real scripts made: one for the tests that look, one each for those that act."""
+"""A real server on a storage of runs that real scripts made: one for tests that look, one each for those that act."""
 
 from __future__ import annotations
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.routing import BaseRoute, WebSocketRoute
 
-from hypertuner.server.app import routes
+from hypertuner.server.app import make_app, routes
 from hypertuner.server.guard.scopes import Scope, declared
+from hypertuner.server.state import State
+from hypertuner.store import Storage
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "PROPFIND")
 EXAMPLES = {"name": "calm-lynx", "run": "calm-lynx", "which": "last", "id": "0123456789abcdef"}
@@ -49,3 +52,16 @@ SOCKETS = [route for route in ALL if route.is_socket]
 def named(route: Known) -> str:
     """How a test calls it."""
     return f"{'+'.join(sorted(route.methods)) or 'WS'} {route.template}"
+
+
+def parameters() -> list[tuple[Known, str, str]]:
+    """(route, 'path' or 'query', parameter) of everything that may be asked by GET."""
+    described = make_app(State(Storage(Path("nowhere")))).openapi()["paths"]
+    found = []
+    for route in READING:
+        for one in described.get(route.template, {}).get("get", {}).get("parameters", []):
+            found.append((route, one["in"], one["name"]))
+    return found
+
+
+PARAMETERS = parameters()

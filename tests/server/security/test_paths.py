@@ -17,11 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.server.security.conftest import content_of
-from tests.server.security.routes import GUARDED, READING, Known, named
-
-from hypertuner.server.app import make_app
-from hypertuner.server.state import State
-from hypertuner.store import Storage
+from tests.server.security.routes import GUARDED, PARAMETERS, READING, named
 
 REPOSITORY = Path(__file__).parents[3]
 TARGETS = ["etc/passwd", "home/token", "canary", "train.py"]
@@ -68,19 +64,6 @@ def traversals() -> list[str]:
     ways = [up * depth + target + end for up in _UPS for depth in (1, 3, 6) for target in TARGETS for end in _ENDS]
     ways += [start + target + end for start in _STARTS for target in TARGETS for end in _ENDS]
     return list(dict.fromkeys([*_PLAIN, *ways]))
-
-
-def parameters() -> list[tuple[Known, str, str]]:
-    """(route, 'path' or 'query', parameter) of everything that may be asked by GET."""
-    described = make_app(State(Storage(Path("nowhere")))).openapi()["paths"]
-    found = []
-    for route in READING:
-        for one in described.get(route.template, {}).get("get", {}).get("parameters", []):
-            found.append((route, one["in"], one["name"]))
-    return found
-
-
-PARAMETERS = parameters()
 
 
 @pytest.mark.parametrize("number", range(len(PARAMETERS)), ids=[f"{r.template}:{name}" for r, _, name in PARAMETERS])

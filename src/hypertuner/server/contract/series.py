@@ -63,14 +63,12 @@ class Subscribe(BaseModel):
     """What a tab wants to hear of; each message replaces the one before it.
 
     `series`: run → cursor; `metrics`: which of their metrics. `rows`: runs that change. `output`: of one attempt.
-    `cursors`: run → metric → cursor, of metrics that were fetched at another time than the others of their run.
     """
 
     type: Literal["subscribe"] = "subscribe"
     rows: bool = True
     series: dict[str, str] = {}
     metrics: list[str] = []
-    cursors: dict[str, dict[str, str]] = {}
     output: OutputCursor | None = None
     machine: bool = False
 

@@ -75,6 +75,12 @@ class Draining:
         return dict(drainer.reasons) if drainer is not None else {}
 
     @property
+    def running(self) -> frozenset[str]:
+        """The names of what it has started, or adopted."""
+        drainer = self._drainer
+        return drainer.running_names if drainer is not None else frozenset()
+
+    @property
     def slots(self) -> int:
         """How many runs at once, here."""
         drainer = self._drainer

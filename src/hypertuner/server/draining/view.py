@@ -61,6 +61,7 @@ class QueueSeen:
             rows = {row.name: row for row in table.rows if row.name in names}
             if time.monotonic() - self._learnt_at > _LEARNS_EVERY_S:
                 self._learnt, self._learnt_at = Learnt(table.rows), time.monotonic()
+            entries = self._as_they_are(entries, rows)
         progress = {
             entry.name: progress_of(rows[entry.name], self._learnt)
             for entry in entries
@@ -95,6 +96,19 @@ class QueueSeen:
             now = [running.get(entry.name, entry) for entry in self._entries]
             self._entries = [entry for entry in now if entry is not None]
         return self._entries
+
+    def _as_they_are(self, entries: list[Entry], rows: Mapping[str, RunRow]) -> list[Entry]:
+        """The same, of which those are asked again that are said to have started: what waits is not read anew."""
+        started = self._draining.running
+        found: list[Entry] = []
+        for entry in entries:
+            row = rows.get(entry.name)
+            is_told = entry.name in started or (row is not None and row.state != RunState.queued)
+            now = self._queue.entry(entry.run) if entry.is_waiting and is_told else entry
+            if now is not None:
+                found.append(now)
+        self._entries = found
+        return found
 
     def _whose(self, drains: Drains | None) -> Literal["this server", "another process", "nobody"]:
         if drains is None:

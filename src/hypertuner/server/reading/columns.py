@@ -51,24 +51,20 @@ def columns_of(rows: Collection[Packed]) -> dict[str, Any]:
 
 
 def _config_column(groups: dict[Shape, list[Packed]], key: str) -> dict[str, Any]:
-    counted = 0
-    kinds: set[str] = set()
-    distinct: set[Any] = set()
+    values: list[Any] = []
     for shape, members in groups.items():
-        if (place := shape.place("config", key)) is None:
-            continue
-        counted += len(members)
-        values = [row[place] for row in members]
-        kinds.update(_KINDS.get(kind, "mixed") for kind in set(map(type, values)) if kind is not type(None))
-        try:
-            # A switch and a number may be equal for Python: they are told apart by their kinds.
-            distinct.update(values if len(kinds) == 1 else map(_distinguished, values))
-        except TypeError:  # lists
-            distinct.update(text_of(value) for value in values)
+        if (place := shape.place("config", key)) is not None:
+            values += [row[place] for row in members]
+    kinds = {_KINDS.get(kind, "mixed") for kind in set(map(type, values)) if kind is not type(None)}
+    try:
+        # A switch and a number may be equal for Python.
+        distinct = len(set(map(_distinguished, values) if len(kinds) > 1 else values))
+    except TypeError:  # lists
+        distinct = len({text_of(value) for value in values})
     if kinds == {"int", "float"}:
         kinds = {"float"}
     kind = kinds.pop() if len(kinds) == 1 else "mixed"
-    return {"key": key, "name": config_column(key), "kind": kind, "runs": counted, "distinct": len(distinct)}
+    return {"key": key, "name": config_column(key), "kind": kind, "runs": len(values), "distinct": distinct}
 
 
 def _distinguished(value: Any) -> Any:

@@ -7,7 +7,9 @@ after a broken connection none is lost and none comes twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -19,53 +21,70 @@ from hypertuner.store import Run, metrics
 from hypertuner.store.output import START, OutputReader
 
 _MOST_BYTES = 256 * 1024
+_SETTLED_NS = 50_000_000  # some ticks of the kernel: a change within one tick of the last is not seen by its time
 
 
 class FollowedRun:
     """The points of some metrics of one run, as one page gets them."""
 
-    def __init__(self, run: Run, cursor: str) -> None:
+    def __init__(self, run: Run, cursor: str, wanted: Sequence[str]) -> None:
         self.run = run
         self.is_over = False
         """The curve is another one now: it must be fetched again."""
-        self.attempt, self._base, self._ahead = _read_cursor(cursor)
-        self._metrics: dict[str, int] = {}
+        self.attempt, base, ahead = _read_cursor(cursor)
+        self._metrics = {metric: ahead.get(metric, base) for metric in wanted}
         """How far the page was told of each metric, in bytes of the file."""
 
-    def wants(self, wanted: Sequence[str], cursors: Mapping[str, str]) -> None:
-        """Follow these metrics; one with a cursor of its own from there, one that is followed already as it was."""
-        told, self._metrics = self._metrics, {}
-        for metric in wanted:
-            nbytes = max(told.get(metric, 0), self._ahead.get(metric, self._base))
-            if metric in cursors:
-                attempt, base, ahead = _read_cursor(cursors[metric])
-                if attempt == self.attempt:
-                    nbytes = max(told.get(metric, 0), ahead.get(metric, base))
-            self._metrics[metric] = nbytes
+        self._stamp: tuple[int, ...] | None = None
+        self._newest = ""
+        self.is_moved = False
+        """Other files tell now that there is more: `paths` has changed."""
 
     def paths(self) -> list[str]:
         """The files that change when there is more."""
-        found = [str(self.run.layout.attempts), str(self.run.folder)]
-        if self.attempt:
-            place = self.run.layout.attempt(self.attempt)
-            found.append(str(place.metrics))
-        found += [str(attempt.layout.folder) for attempt in self.run.attempts()[-1:]]
-        return found
+        place = self.run.layout
+        found = [str(self.run.folder), str(place.attempts), self._newest]
+        if self.attempt > 0:
+            found.append(str(place.attempt(self.attempt).metrics))
+        return [path for path in found if path]
 
     def more(self) -> tuple[list[dict[str, Any]], bool]:
         """Messages with what was logged since, and whether there is still more than was read now."""
         if self.is_over or not self._metrics:
             return [], False
         try:
-            last = going_on(parts_of(self.run))
-            attempt = last.attempt if last is not None and last.run == self.run.name else 0
-            if attempt != self.attempt:
+            if not self._goes_on():
                 return self._restart(), False
-            return self._read(self.run.layout.attempt(attempt).metrics) if attempt else ([], False)
+            path = self.run.layout.attempt(self.attempt).metrics
+            return self._read(path) if self.attempt else ([], False)
         except FileNotFoundError:
-            return (self._restart() if self._base else []), False
+            return (self._restart() if any(self._metrics.values()) else []), False
         except (StorageError, OSError):
             return [], False
+
+    def _goes_on(self) -> bool:
+        """Whether the attempt is still the one whose points come next. Asked all the time: two stats tell mostly."""
+        stamp = self._folders()
+        if stamp is not None and stamp == self._stamp:
+            return True
+        attempts = self.run.attempts()
+        newest = str(attempts[-1].layout.folder) if attempts else ""
+        if newest != self._newest:
+            self._newest, self.is_moved = newest, True
+            stamp = self._folders()
+        last = going_on(parts_of(self.run))
+        self._stamp = stamp
+        return self.attempt == (last.attempt if last is not None and last.run == self.run.name else 0)
+
+    def _folders(self) -> tuple[int, ...] | None:
+        """What changes with a new attempt and with the first that it writes; None where that may be just now."""
+        found = []
+        for path in (str(self.run.layout.attempts), self._newest):
+            try:
+                found.append(os.stat(path).st_mtime_ns if path else 0)  # noqa: PTH116  # a Path costs more than the call
+            except OSError:
+                found.append(0)
+        return tuple(found) if max(found) < time.time_ns() - _SETTLED_NS else None
 
     def _restart(self) -> list[dict[str, Any]]:
         self.is_over = True
@@ -73,8 +92,10 @@ class FollowedRun:
 
     def _read(self, path: Any) -> tuple[list[dict[str, Any]], bool]:
         begin = min(self._metrics.values())
+        if os.stat(path).st_size == begin:  # noqa: PTH116  # as above
+            return [], False
         with open_regular(path) as file:
-            size = file.seek(0, 2)
+            size = os.fstat(file.fileno()).st_size
             if size < begin:
                 return self._restart(), False
             if size == begin:
@@ -131,7 +152,7 @@ class FollowedRun:
 
     def cursor(self) -> str:
         """How far the page was told."""
-        base = min(self._metrics.values(), default=self._base)
+        base = min(self._metrics.values())
         ahead = {metric: nbytes for metric, nbytes in self._metrics.items() if nbytes != base}
         return f"{self.attempt}:{base}" + (f":{orjson.dumps(ahead).decode()}" if ahead else "")
 

@@ -137,14 +137,8 @@ class Live:
     def _subscribe(self, wanted: Subscribe) -> None:
         storage = self._reading.catalogue.storage.path
         names = [name for name in wanted.series if is_name(name)][:_MOST_RUNS]
-        runs: dict[str, FollowedRun] = {}
-        for name in names:
-            fresh = FollowedRun(Run(storage / name), wanted.series[name])
-            before = self._runs.get(name)
-            # What was sent on this connection will arrive: it is not told again because the page asks for more.
-            kept = before if before is not None and before.attempt == fresh.attempt and not before.is_over else fresh
-            kept.wants(wanted.metrics[:_MOST_METRICS], wanted.cursors.get(name, {}))
-            runs[name] = kept
+        metrics = wanted.metrics[:_MOST_METRICS]
+        runs = {name: FollowedRun(Run(storage / name), wanted.series[name], metrics) for name in names if metrics}
         output = None
         if (asked := wanted.output) is not None and is_name(asked.run) and asked.attempt > 0:
             output = FollowedOutput(Run(storage / asked.run), asked.attempt, asked.cursor)
@@ -196,21 +190,18 @@ class Live:
         for followed in list(self._runs.values()):
             messages, has_more = followed.more()
             self._has_more |= has_more
-            is_moved |= followed.is_over
+            is_moved |= followed.is_moved
+            followed.is_moved = False
             yield from messages
         if self._output is not None:
             messages, has_more = self._output.more()
             self._has_more |= has_more
             is_moved |= bool(messages)
             yield from messages
-        if is_moved or self._woken_by_folders():
+        if is_moved:
             self._follow()
         yield from self._acted()
         yield from self._rows()
-
-    def _woken_by_folders(self) -> bool:
-        """Whether a followed run has no attempt yet, so that its files are not known."""
-        return any(followed.attempt == 0 and not followed.is_over for followed in self._runs.values())
 
     def _acted(self) -> Iterator[dict[str, Any]]:
         acting = self._acting

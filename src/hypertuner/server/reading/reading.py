@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypertuner.errors import RunNotFoundError
+from hypertuner.server.panel import plain
 from hypertuner.server.reading.asking import Asking
 from hypertuner.server.reading.catalogue import Catalogue
 from hypertuner.server.reading.curves import Curves
@@ -48,3 +49,8 @@ class Reading:
         if packed is None:
             raise RunNotFoundError(f"There is no run {name!r:.80}.", path=self.catalogue.storage.path)
         return self.showing.rows([packed], self.asking.ask().label_keys())[0]
+
+    def look_of(self, name: str) -> tuple[int, int]:
+        """(colour, mark) of a run, also of one that is no more."""
+        packed = self.catalogue.get(name)
+        return plain.look(name) if packed is None else self.catalogue.looks.of(packed)

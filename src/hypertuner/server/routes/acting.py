@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 
 from hypertuner.errors import HypertunerError
@@ -26,6 +28,8 @@ from hypertuner.server.state import Current, State
 
 router = APIRouter(prefix="/api")
 
+_LOOKED_AT = 200
+
 
 @router.patch("/runs/{name}/notes")
 @needs("edit")
@@ -42,7 +46,9 @@ def act(asked: ActionAsked, state: Current, asker: Asker) -> ActionDone:
     """Do one thing to some runs."""
     if asked.action in doing.STARTS:
         asker.require("run")
-    return doing.act(asked, state.acting)
+    done = doing.act(asked, state.acting)
+    _look(state, done.done)
+    return done
 
 
 @router.get("/trash")
@@ -79,7 +85,13 @@ def start(asked: LaunchAsked, state: Current, asker: Asker) -> Launched:
     with state.acting.acts:
         made = launch(asked, _order(asked, state), state.storage)
     state.acting.draining.revision += 1
+    _look(state, made.runs)
     return made
+
+
+def _look(state: State, names: Sequence[str]) -> None:
+    """Let the table show what was just done; of very many runs it finds out by itself, within a second."""
+    state.reading.look(*names[:_LOOKED_AT])
 
 
 def _order(asked: LaunchAsked, state: State) -> Order:
