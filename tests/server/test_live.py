@@ -37,13 +37,13 @@ class Tab:
         self.connection = connection
         self.hello = self.next("hello")
 
-    def next(self, kind: str, within_s: float = 20, **wanted: Any) -> dict[str, Any]:
+    def next(self, of: str, /, within_s: float = 20, **wanted: Any) -> dict[str, Any]:
         """The next message of a kind that says this; others are passed over."""
         limit = time.monotonic() + within_s
         while True:
             message = json.loads(self.connection.recv(timeout=max(0.01, limit - time.monotonic())))
             LiveMessages.model_validate({"server": message})
-            if message["type"] == kind and wanted.items() <= message.items():
+            if message["type"] == of and wanted.items() <= message.items():
                 return message
 
     def subscribe(self, **wanted: Any) -> None:
@@ -316,6 +316,20 @@ def test_sixty_four_tabs_all_hear_it(tmp_path, storage):
         for thread in threads:
             thread.join(30)
         assert heard == [[0.5]] * 64
+
+
+def test_the_queue_the_machine_and_what_happens_to_runs_are_told(tmp_path, storage):
+    (tmp_path / "train.py").write_text("print('trained')")
+    with serving(tmp_path, "train.py") as served, tab(served) as one:
+        one.subscribe(rows=True, machine=True)
+        assert one.next("queue")["queue"]["drained_by"] == "this server"
+        assert one.next("machine", within_s=30)["sample"]["memory_bytes"] > 0
+        script = served.ask("GET", "/api/scripts").json["scripts"][0]["id"]
+        launched = served.ask("POST", "/api/launch", {"script": script, "name": "otter"})
+        assert launched.status == 200, launched.body
+        assert one.next("said", within_s=60, kind="started")["run"] == "otter"
+        assert one.next("said", within_s=60, kind="ended")["run"] == "otter"
+        until(lambda: served.ask("GET", "/api/runs").json["rows"][0]["state"] == "finished")
 
 
 @pytest.mark.parametrize("said", ["", "{", "[]", '{"type":"other"}', '{"series":3}'])

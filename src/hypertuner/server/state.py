@@ -54,6 +54,8 @@ class State:
         self.acting.rows = reading.catalogue.table
         self.acting.shown = lambda row: RunRow.model_validate(reading.row(row.name))
         self.acting.look = reading.look_of
+        draining, machine = self.acting.draining, self.acting.machine
+        reading.pulse.counters += [lambda: draining.revision, lambda: machine.count]
         self.engines += [self.reading, self.acting]
 
 

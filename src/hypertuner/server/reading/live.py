@@ -76,7 +76,7 @@ class Acting(Protocol):
 class Live:
     """One tab's stream."""
 
-    def __init__(self, websocket: WebSocket, server: str, reading: Reading, acting: Acting | None) -> None:
+    def __init__(self, websocket: WebSocket, server: str, reading: Reading, acting: Acting) -> None:
         self._websocket = websocket
         self._server = server
         self._reading = reading
@@ -104,8 +104,7 @@ class Live:
 
         self._wake = wake
         self._told = self._reading.catalogue.revision
-        if self._acting is not None:
-            self._said = max((number for number, _ in self._acting.draining.said(0)), default=0)
+        self._said = max((number for number, _ in self._acting.draining.said(0)), default=0)
         await self._send(dumps({"type": "hello", "server": self._server, "revision": self._told}))
         pulse.join(self, wake)
         telling = asyncio.create_task(self._tell())
@@ -205,8 +204,6 @@ class Live:
 
     def _acted(self) -> Iterator[dict[str, Any]]:
         acting = self._acting
-        if acting is None:
-            return
         for number, said in acting.draining.said(self._said):
             self._said = number
             yield _plain(said)
