@@ -208,7 +208,7 @@ class _Acts:
             self._storage,
             self._engines.scripts,
             self._engines.checkpoints,
-            self._engines.rows().rows,
+            self._engines.lately().table.rows,
         )
         if run.newest_attempt() is None:
             launch.requeue(run, self._storage, bool(changed_sources(run, order.script.path)))

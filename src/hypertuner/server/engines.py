@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.index.row import RunRow as Row
@@ -19,8 +21,19 @@ from hypertuner.server.panel import plain
 from hypertuner.server.panel.media import MediaOf
 from hypertuner.server.panel.output import Outputs
 from hypertuner.server.weights.checkpoints import Checkpoints
-from hypertuner.server.weights.family import Family
+from hypertuner.server.weights.family import Birth, Family
 from hypertuner.store import Storage
+
+_GOOD_FOR_S = 1.0
+_LOOKS_WORTH = 10
+
+
+@dataclass(frozen=True)
+class Lately:
+    """All runs at one moment, and which began from which."""
+
+    table: RunTable
+    births: Sequence[Birth]
 
 
 class Engines:
@@ -46,7 +59,9 @@ class Engines:
         self.acts = threading.Lock()
         """Held while runs are changed: two tabs that ask at once are answered one after the other."""
         self._drains = drains
-        self._queue = QueueSeen(storage, self.draining, lambda: self.rows())
+        self._queue = QueueSeen(storage, self.draining, lambda: self.lately().table)
+        self._lately: tuple[float, int, Lately] | None = None
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         """Begin to sample the machine, and to drain the queue where this server is to. Raises: QueueError."""
@@ -58,6 +73,20 @@ class Engines:
         """End both; runs go on."""
         self.machine.stop()
         self.draining.stop()
+
+    def lately(self) -> Lately:
+        """All runs, as they were a second ago at most, or some looks' worth of time where there are very many; and as
+        they are where something was changed here since."""
+        with self._looking:
+            known, revision = self._lately, self.draining.revision
+            if known is not None and known[1] == revision and time.monotonic() < known[0]:
+                return known[2]
+            began = time.monotonic()
+            table = self.rows()
+            found = Lately(table, self.family.births(table.rows))
+            now = time.monotonic()
+            self._lately = now + max(_GOOD_FOR_S, _LOOKS_WORTH * (now - began)), revision, found
+            return found
 
     def queue(self) -> QueueView:
         """The queue as it is."""

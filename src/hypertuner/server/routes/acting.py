@@ -62,7 +62,7 @@ def trash(state: Current) -> TrashView:
 @needs("view")
 def scripts(state: Current) -> Scripts:
     """The scripts that may be started, with their settings."""
-    return state.acting.scripts.listed(state.acting.rows().rows)
+    return state.acting.scripts.listed(state.acting.lately().table.rows)
 
 
 @router.post("/launch/check")
@@ -96,4 +96,4 @@ def _look(state: State, names: Sequence[str]) -> None:
 
 def _order(asked: LaunchAsked, state: State) -> Order:
     engines = state.acting
-    return make_out(asked, state.storage, engines.scripts, engines.checkpoints, engines.rows().rows)
+    return make_out(asked, state.storage, engines.scripts, engines.checkpoints, engines.lately().table.rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hypertuner.errors import RunNotFoundError
-from hypertuner.index.row import RunRow
 from hypertuner.index.runs import read_row
 from hypertuner.server.attachment import attachment
 from hypertuner.server.contract.detail import FileText, OutputLines, OutputMatches, RunDetail
@@ -35,7 +33,8 @@ def run_detail(name: str, state: Current) -> RunDetail:
     engines = state.acting
     run = state.storage.open(name)
     row = read_row(run)
-    births = engines.family.births(_with(row, engines.rows().rows))
+    births = engines.lately().births
+    parent = next((birth for birth in births if birth.child == run.name), None)
     return detail_of(
         run,
         row,
@@ -43,7 +42,7 @@ def run_detail(name: str, state: Current) -> RunDetail:
         storage=state.storage,
         saved=engines.checkpoints.of(run),
         born=children(births).get(run.name, []),
-        parent=next((birth for birth in births if birth.child == run.name), None),
+        parent=parent or next(iter(engines.family.births([row])), None),
         has_media=bool(engines.media.all_of(run)),
     )
 
@@ -143,8 +142,3 @@ def _attempt(run: Run, number: int | None) -> Attempt:
         what = f"attempt {number}" if number is not None else "attempt yet: it has not started"
         raise RunNotFoundError(f"Run {run.name!r} has no {what}.")
     return found
-
-
-def _with(row: RunRow, rows: Sequence[RunRow]) -> Sequence[RunRow]:
-    """The rows, with one of a run that is too new to be among them."""
-    return rows if any(one.name == row.name for one in rows) else [row, *rows]

@@ -56,7 +56,8 @@ class Family:
                 folder = lineage.folder_called(self._storage.path, named, row.created) if parent.run else None
                 name = folder.name if folder is not None else named
                 if name != row.name:
-                    found.append(Birth(row.name, name, parent.step, parent.how, name in names))
+                    is_here = name in names or folder is not None
+                    found.append(Birth(row.name, name, parent.step, parent.how, is_here))
         return found
 
     def _parent_of(self, row: RunRow) -> records.Parent | None:
