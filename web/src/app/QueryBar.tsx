@@ -38,8 +38,9 @@ export function QueryBar({
   const [hasFocus, setFocus] = useState(false);
   const read = useGet<Completions>(hasFocus || view.query ? '/api/complete' : null, asked);
   const isFresh = asked.query === text && !read.isLoading;
-  const error = isFresh ? (read.answer?.error ?? null) : null;
   const completions = hasFocus && isOpen && isFresh ? (read.answer?.completions ?? []).slice(0, 12) : [];
+  // While something can be completed, it is not wrong yet.
+  const error = isFresh && completions.length === 0 ? (read.answer?.error ?? null) : null;
 
   useEffect(() => {
     const timer = setTimeout(() => {

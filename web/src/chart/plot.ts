@@ -1,30 +1,15 @@
 // One chart on the screen: uPlot has its axes and its selection by dragging, the lines are ours.
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { DURATION_STEPS, type XKind, durationTick, logTicks, numberTick } from './axis';
+import { DURATION_STEPS, durationTick, logTicks, numberTick } from './axis';
 import type { Crosshair } from './crosshair';
-import { Drawn, type Line, trace, traceBand } from './line';
-import { pixel, rasterLine } from './raster';
+import { Drawn, type Line } from './line';
+import { type Ink, type Look, Painter, type Scene } from './paint';
 import type { Window } from './resample';
 import css from './Chart.module.css';
-import { type Scale, airy, roundEnd, share } from './scale';
+import { type Scale, airy, roundEnd } from './scale';
 
-export interface Look {
-  xKind: XKind;
-  logX: boolean;
-  logY: boolean;
-  smooth: number;
-  band: boolean;
-  zoom: readonly [number, number] | null;
-}
-
-export interface Ink {
-  text: string;
-  grid: string;
-  bad: string;
-  panel: string;
-  faded: string;
-}
+export type { Ink, Look } from './paint';
 
 export interface Reading {
   id: string;
@@ -49,24 +34,21 @@ export interface Laid {
   x: Scale;
 }
 
-/** Above this many points on paths, lines are spans of pixels. */
-const MOST_LINES = 24;
 const REACH_PX = 32;
-const MOST_BROKEN = 30;
 
-export class Plot {
+export class Plot implements Scene {
   private plot: uPlot | null = null;
-  private drawn: Drawn[] = [];
-  private look: Look;
-  private hot: string | null = null;
-  private window: Window = { x0: 0, x1: 1, columns: 1, logX: false, logY: false };
-  private yRange: [number, number] = [0, 1];
+  drawn: Drawn[] = [];
+  look: Look;
+  hot: string | null = null;
+  window: Window = { x0: 0, x1: 1, columns: 1, logX: false, logY: false };
+  yRange: [number, number] = [0, 1];
   private readonly cross = document.createElement('div');
   private readonly dot = document.createElement('div');
-  private picture: { canvas: HTMLCanvasElement; image: ImageData; pixels: Uint32Array } | null = null;
+  private readonly painter = new Painter();
   private readonly leave: () => void;
   private size = { width: 0, height: 0 };
-  private ink: Ink;
+  ink: Ink;
 
   constructor(
     private readonly root: HTMLElement,
@@ -143,6 +125,9 @@ export class Plot {
     this.plot = null;
     if (this.size.width < 40) return;
     const { xKind, logX, logY } = this.look;
+    // What was shown before may have no logarithm.
+    this.yRange = airy(NaN, NaN, logY);
+    this.window = { ...this.window, x0: logX ? 1 : 0, x1: logX ? 10 : 1, logX, logY };
     const axis = {
       stroke: this.ink.text,
       font: `11px ${getComputedStyle(this.root).fontFamily}`,
@@ -192,7 +177,7 @@ export class Plot {
           bind: { dblclick: () => null },
         },
         hooks: {
-          draw: [() => this.paint()],
+          draw: [(plot) => this.painter.paint(plot, this)],
           setSelect: [(plot) => this.selected(plot)],
         },
       },
@@ -214,6 +199,7 @@ export class Plot {
   private refresh(): void {
     const { plot, look } = this;
     if (!plot) return;
+    this.painter.forget();
     const [x0, x1] = this.xRange();
     const columns = Math.max(1, Math.round(plot.bbox.width / devicePixelRatio));
     this.window = { x0, x1, columns, logX: look.logX, logY: look.logY };
@@ -232,6 +218,7 @@ export class Plot {
       this.window.columns = Math.round(plot.bbox.width / devicePixelRatio);
       for (const drawn of this.drawn)
         drawn.prepare(drawn.line, this.window, look.smooth, look.band && !drawn.line.isBackground);
+      this.painter.forget();
       plot.redraw(false);
     }
     const dpr = devicePixelRatio;
@@ -266,136 +253,6 @@ export class Plot {
     if (!(from <= to)) return logX ? [1, 10] : [0, 1];
     if (from === to) return logX ? [from / 2, to * 2] : [from - 0.5, to + 0.5];
     return [from, logX ? to : roundEnd(from, to)];
-  }
-
-  private paint(): void {
-    const plot = this.plot!;
-    const { ctx, bbox } = plot;
-    const dpr = devicePixelRatio;
-    const { look, window } = this;
-    const xs: Scale = { from: window.x0, to: window.x1, isLog: look.logX };
-    const ys: Scale = { from: this.yRange[0], to: this.yRange[1], isLog: look.logY && this.yRange[0] > 0 };
-    const toX = (x: number) => bbox.left + share(xs, x) * bbox.width;
-    const toY = (y: number) => bbox.top + (1 - share(ys, y)) * bbox.height;
-    const hot = this.drawn.find((one) => one.line.id === this.hot);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    ctx.lineJoin = 'round';
-    const stroke = (drawn: Drawn, width: number, opacity: number) => {
-      ctx.globalAlpha = opacity;
-      ctx.strokeStyle = drawn.line.colour;
-      ctx.lineWidth = width * dpr;
-      ctx.setLineDash(drawn.line.dash.map((one) => one * dpr));
-      ctx.beginPath();
-      trace(ctx, drawn, window, look.smooth, toX, toY);
-      ctx.stroke();
-    };
-    const band = (drawn: Drawn, opacity: number) => {
-      if (drawn.band.length === 0) return;
-      ctx.beginPath();
-      ctx.globalAlpha = opacity;
-      if (drawn.isExact) {
-        ctx.setLineDash([]);
-        ctx.strokeStyle = drawn.line.colour;
-        ctx.lineWidth = dpr;
-        ctx.globalAlpha = opacity * 1.6;
-        trace(ctx, drawn, window, 0, toX, toY);
-        ctx.stroke();
-      } else {
-        ctx.fillStyle = drawn.line.colour;
-        traceBand(ctx, drawn.band, window, toX, toY);
-        ctx.fill();
-      }
-    };
-    const work = this.drawn.reduce((sum, one) => sum + Math.min(one.last - one.first, 2 * window.columns), 0);
-    const isRaster = this.drawn.length > MOST_LINES && work > MOST_LINES * 2 * window.columns;
-    if (isRaster) {
-      const lines = this.drawn.filter((one) => one !== hot);
-      this.raster(ctx, bbox, lines, (value) => (1 - share(ys, value)) * (bbox.height - 1), hot ? 0.27 : 0.9);
-    } else {
-      const isFew = this.drawn.length <= 12;
-      for (const one of this.drawn) if (one !== hot && isFew) band(one, hot ? 0.06 : 0.13);
-      for (const one of this.drawn)
-        if (one !== hot)
-          stroke(one, one.line.isBackground ? 1 : 1.5, (one.line.isBackground ? 0.7 : 1) * (hot ? 0.27 : 1));
-    }
-    if (hot) {
-      band(hot, 0.18);
-      stroke(hot, 2.4, 1);
-    }
-    ctx.setLineDash([]);
-    for (const one of this.drawn) this.marks(ctx, one, toX, toY, hot && one !== hot ? 0.27 : 1);
-    ctx.restore();
-  }
-
-  private marks(
-    ctx: CanvasRenderingContext2D,
-    one: Drawn,
-    toX: (x: number) => number,
-    toY: (y: number) => number,
-    opacity: number,
-  ): void {
-    const { curve, colour, isOpen, isBackground } = one.line;
-    if (isBackground) return;
-    const dpr = devicePixelRatio;
-    const y = curve.smoothed(this.look.smooth);
-    ctx.globalAlpha = opacity;
-    for (const at of curve.broken.slice(0, MOST_BROKEN)) {
-      // Where it stopped being a number, at the height it had last.
-      const before = at > 0 ? y[at - 1]! : NaN;
-      const px = toX(curve.x[at]!);
-      const py =
-        Number.isFinite(before) && (!this.look.logY || before > 0) ? toY(before) : toY(this.yRange[0]) - 8 * dpr;
-      const r = 4 * dpr;
-      ctx.strokeStyle = this.ink.bad;
-      ctx.lineWidth = 2 * dpr;
-      ctx.beginPath();
-      ctx.moveTo(px - r, py - r);
-      ctx.lineTo(px + r, py + r);
-      ctx.moveTo(px + r, py - r);
-      ctx.lineTo(px - r, py + r);
-      ctx.stroke();
-    }
-    const last = curve.length - 1;
-    if (isOpen && last >= 0 && Number.isFinite(y[last]) && (!this.look.logY || y[last]! > 0)) {
-      ctx.fillStyle = colour;
-      ctx.beginPath();
-      ctx.arc(toX(curve.x[last]!), toY(y[last]!), 3 * dpr, 0, 7);
-      ctx.fill();
-      ctx.globalAlpha = opacity * 0.3;
-      ctx.beginPath();
-      ctx.arc(toX(curve.x[last]!), toY(y[last]!), 6 * dpr, 0, 7);
-      ctx.fill();
-    }
-  }
-
-  private raster(
-    ctx: CanvasRenderingContext2D,
-    bbox: uPlot.BBox,
-    lines: Drawn[],
-    toRow: (value: number) => number,
-    opacity: number,
-  ): void {
-    const width = Math.round(bbox.width);
-    const height = Math.round(bbox.height);
-    if (width < 1 || height < 1) return;
-    if (this.picture?.canvas.width !== width || this.picture.canvas.height !== height) {
-      const canvas = document.createElement('canvas');
-      canvas.width = width;
-      canvas.height = height;
-      const image = new ImageData(width, height);
-      this.picture = { canvas, image, pixels: new Uint32Array(image.data.buffer) };
-    }
-    const { canvas, image, pixels } = this.picture;
-    pixels.fill(0);
-    const thickness = Math.max(1, Math.round(devicePixelRatio));
-    for (const one of lines)
-      rasterLine(pixels, width, height, one.columns, toRow, pixel(one.line.colour, opacity), thickness);
-    canvas.getContext('2d')!.putImageData(image, 0, 0);
-    ctx.globalAlpha = 1;
-    ctx.drawImage(canvas, Math.round(bbox.left), Math.round(bbox.top));
   }
 
   private selected(plot: uPlot): void {

@@ -43,11 +43,11 @@ export function rasterLine(
     const a = toPixel(first);
     const b = toPixel(out[2 * c + 1]!);
     if (lastColumn >= 0) {
-      // Columns without a point lie on the straight way.
+      // Columns without a point lie on the straight way; the way is drawn to where this column begins.
       const slope = (a - lastRow) / (c - lastColumn);
       for (let k = lastColumn + 1; k < c; k++)
-        span(k, lastRow + slope * (k - lastColumn - 0.5), lastRow + slope * (k - lastColumn + 0.5));
-      span(c, lastRow + slope * (c - lastColumn - 0.5), a);
+        span(k, lastRow + slope * (k - lastColumn - 1), lastRow + slope * (k - lastColumn));
+      span(c, lastRow + slope * (c - lastColumn - 1), a);
     }
     span(c, a, b);
     lastColumn = c;

@@ -21,12 +21,17 @@ export function Dialog({ title, onClose, children, footer, width = 560, bare = f
   const id = useId();
   useEffect(() => {
     const dialog = ref.current!;
+    // Where nothing asks for the focus, it is the dialog's: not its button to close.
+    const inside = document.activeElement;
+    const wanted = inside instanceof HTMLElement && dialog.contains(inside) ? inside : dialog;
     dialog.showModal();
+    wanted.focus();
     return () => dialog.close();
   }, []);
   return (
     <dialog
       ref={ref}
+      tabIndex={-1}
       className={css.dialog}
       style={{ width }}
       aria-labelledby={id}

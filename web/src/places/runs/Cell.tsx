@@ -95,7 +95,9 @@ function Fact({ row, fact }: { row: RunRow; fact: string }) {
 const BAR_PX = 34;
 
 function State({ row }: { row: RunRow }) {
-  if (row.state !== 'running') return <StateWord state={row.state} tip={row.reason ?? undefined} />;
+  // What is usual takes no room: a sign, and the word for whoever asks.
+  if (row.state !== 'running')
+    return <StateWord state={row.state} short={row.state === 'finished'} tip={row.reason ?? undefined} />;
   if (row.step === null || !row.last_step) return <StateWord state="running" />;
   const share = Math.min(1, row.step / row.last_step);
   const left = row.left_s === null ? '' : `, about ${duration(row.left_s)} left`;

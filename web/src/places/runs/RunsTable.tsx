@@ -147,7 +147,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
               head: (
                 <input
                   type="checkbox"
-                  className={css.check}
+                  className={css.checkAll}
                   aria-label={isAll ? 'Select none' : 'Select all'}
                   checked={isAll}
                   onChange={() => select(isAll ? [] : all.map((row) => row.name))}

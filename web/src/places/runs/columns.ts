@@ -21,7 +21,7 @@ export const FACTS: Record<
   string,
   { title: string; width: number; isNumber?: boolean; sort: string | null; tip?: string }
 > = {
-  state: { title: 'state', width: 96, sort: 'state' },
+  state: { title: 'state', width: 88, sort: 'state' },
   created: { title: 'age', width: 66, isNumber: true, sort: 'created', tip: 'When it was made' },
   duration: { title: 'took', width: 78, isNumber: true, sort: 'duration', tip: 'How long it ran' },
   step: { title: 'step', width: 76, isNumber: true, sort: 'step' },
@@ -112,10 +112,12 @@ export function usualColumns(known: Columns | null): ColumnId[] {
   const metrics = [...known.metrics]
     .sort((a, b) => metricRank(a.key, a.direction) - metricRank(b.key, b.direction))
     .slice(0, USUAL_METRICS);
+  const [first, ...others] = metrics.map((one) => metricColumn(one.key, 'last'));
   return [
     'fact:state',
-    ...metrics.map((one) => metricColumn(one.key, 'last')),
+    ...(first ? [first] : []),
     ...settings.map((one) => `config:${one.key}`),
+    ...others,
     'fact:step',
     'fact:created',
   ];
