@@ -1,13 +1,20 @@
-// Fails where the page's JavaScript is over 150 KB, compressed: what a browser has to fetch before anything is shown.
+// Fails where more than 150 KB of JavaScript, compressed, are fetched before anything is shown. What is fetched later, when
+// a place or a panel is opened for the first time, is listed after it.
 import { readFileSync, readdirSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 
 const most = 150 * 1024;
-const folder = new URL('../../src/hypertuner/web/assets/', import.meta.url);
-const sizes = readdirSync(folder)
-  .filter((name) => /\.(js|css)$/.test(name))
-  .map((name) => ({ name, bytes: gzipSync(readFileSync(new URL(name, folder)), { level: 9 }).length }));
-for (const { name, bytes } of sizes) console.log(`${(bytes / 1024).toFixed(1).padStart(7)} KB gz  ${name}`);
-const js = sizes.filter(({ name }) => name.endsWith('.js')).reduce((sum, { bytes }) => sum + bytes, 0);
-console.log(`${(js / 1024).toFixed(1).padStart(7)} KB gz  all JavaScript (at most ${most / 1024})`);
-if (js > most) process.exit(1);
+const page = new URL('../../src/hypertuner/web/', import.meta.url);
+const html = readFileSync(new URL('index.html', page), 'utf8');
+const sizes = readdirSync(new URL('assets/', page))
+  .filter((name) => name.endsWith('.js'))
+  .map((name) => ({ name, bytes: gzipSync(readFileSync(new URL(`assets/${name}`, page)), { level: 9 }).length }))
+  .map((file) => ({ ...file, isFirst: html.includes(`/assets/${file.name}`) }));
+const sum = (files) => files.reduce((total, { bytes }) => total + bytes, 0);
+const say = (bytes, what) => console.log(`${(bytes / 1024).toFixed(1).padStart(7)} KB gz  ${what}`);
+const [first, later] = [sizes.filter((file) => file.isFirst), sizes.filter((file) => !file.isFirst)];
+for (const { name, bytes } of first) say(bytes, name);
+say(sum(first), `at first (at most ${most / 1024})`);
+for (const { name, bytes } of later) say(bytes, name);
+say(sum(sizes), 'all of it');
+if (first.length === 0 || sum(first) > most) process.exit(1);

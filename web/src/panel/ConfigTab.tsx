@@ -17,25 +17,25 @@ export function ConfigTab({ detail }: { detail: Detail }) {
   const parentRun = detail.parent?.split('@')[0];
   return (
     <div className={css.padded}>
-      {detail.parent && (
-        <p className={css.soft}>
-          {detail.parent_how === 'fork'
-            ? 'Forked from'
-            : detail.parent_how === 'weights'
-              ? 'Started from the weights of'
-              : 'Began from'}{' '}
-          <button type="button" className={css.link} onClick={() => parentRun && openRun(parentRun)}>
-            {detail.parent}
-          </button>
-          {detail.parent_share !== null &&
-            detail.parent_share < 0.9995 &&
-            ` (${Math.round(detail.parent_share * 1000) / 10} % of its parameters)`}
-          {changed === 0
-            ? '; every setting is as it was there.'
-            : `; ${changed} ${changed === 1 ? 'setting differs' : 'settings differ'}.`}
-        </p>
-      )}
       <div className={css.line}>
+        {detail.parent && (
+          <p className={css.soft}>
+            {detail.parent_how === 'fork'
+              ? 'Forked from'
+              : detail.parent_how === 'weights'
+                ? 'Started from the weights of'
+                : 'Began from'}{' '}
+            <button type="button" className={css.link} onClick={() => parentRun && openRun(parentRun)}>
+              {detail.parent}
+            </button>
+            {detail.parent_share !== null &&
+              detail.parent_share < 0.9995 &&
+              ` (${Math.round(detail.parent_share * 1000) / 10} % of its parameters)`}
+            {changed === 0
+              ? '; every setting is as it was there.'
+              : `; ${changed} ${changed === 1 ? 'setting differs' : 'settings differ'}.`}
+          </p>
+        )}
         {detail.config.length > 12 && (
           <input
             className={css.find}

@@ -1,9 +1,10 @@
 // The run panel: who the run is, what can be done with it, and its tabs. A failed run opens on why it failed.
-import { Suspense, lazy } from 'react';
+import { Suspense, lazy, useMemo } from 'react';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { act } from '../app/actions';
 import { useKeys } from '../app/keys';
+import { useRows } from '../app/rows';
 import { type RunTab, changeView, openNewRun } from '../app/view';
 import { Button, IconButton } from '../parts/Button';
 import { Sheet } from '../parts/Dialog';
@@ -13,6 +14,7 @@ import { type MenuItem, showMenu } from '../parts/Menu';
 import { RunMark } from '../parts/RunMark';
 import { StateWord } from '../parts/StateWord';
 import { Tabs } from '../parts/Tabs';
+import { RunCharts } from '../places/runs/RunCharts';
 import { Attempts } from './Attempts';
 import { ConfigTab } from './ConfigTab';
 import { Failed } from './Failed';
@@ -25,7 +27,6 @@ import { openNeighbour } from './neighbours';
 import { type Detail, useDetail } from './useDetail';
 
 const Media = lazy(() => import('./Media').then((m) => ({ default: m.Media })));
-const Charts = lazy(() => import('./Charts').then((m) => ({ default: m.Charts })));
 
 type Shown = RunTab | 'why';
 
@@ -56,7 +57,10 @@ export function Panel({ name, tab }: { name: string; tab: RunTab | null }) {
   );
 }
 
-function Title({ detail: { row } }: { detail: Detail }) {
+function Title({ detail }: { detail: Detail }) {
+  const names = useMemo(() => [detail.row.name], [detail.row.name]);
+  // As the table has it: it changes with every point that is logged.
+  const row = useRows(names)[0] ?? detail.row;
   return (
     <span className={css.title}>
       <RunMark colour={row.colour} mark={row.mark} />
@@ -73,6 +77,7 @@ function Title({ detail: { row } }: { detail: Detail }) {
 function Whole({ detail, tab }: { detail: Detail; tab: RunTab | null }) {
   const { row, failure } = detail;
   const shown: Shown = tab ?? (failure ? 'why' : detail.attempts.length === 0 ? 'config' : 'output');
+  const own = useMemo(() => [row.name], [row.name]);
   const tabs: { value: Shown; text: string }[] = [
     ...(failure ? [{ value: 'why' as const, text: 'Why it failed' }] : []),
     { value: 'config', text: 'Config' },
@@ -99,7 +104,11 @@ function Whole({ detail, tab }: { detail: Detail; tab: RunTab | null }) {
         <Suspense fallback={null}>
           {shown === 'why' && failure && <Failed detail={detail} failure={failure} />}
           {shown === 'config' && <ConfigTab detail={detail} />}
-          {shown === 'charts' && <Charts detail={detail} />}
+          {shown === 'charts' && (
+            <div className={css.charts}>
+              <RunCharts names={own} isPanel />
+            </div>
+          )}
           {shown === 'output' && <Output detail={detail} />}
           {shown === 'media' && <Media detail={detail} />}
           {shown === 'weights' && <WeightsTab detail={detail} />}
@@ -128,6 +137,16 @@ function Doing({ detail }: { detail: Detail }) {
     { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayEdit && void remove(row.name) },
   ]);
   const more: MenuItem[] = [
+    ...(detail.can_resume && row.state === 'finished'
+      ? [
+          {
+            text: 'Resume: the same run goes on',
+            icon: 'play' as const,
+            run: () => void act('resume', [row.name]),
+            disabled: mayRun ? null : 'This link may only look',
+          },
+        ]
+      : []),
     {
       text: 'Fork: go on where it was, as a new run',
       icon: 'fork',
@@ -171,7 +190,7 @@ function Doing({ detail }: { detail: Detail }) {
           Stop
         </Button>
       )}
-      {detail.can_resume && (
+      {detail.can_resume && row.state !== 'finished' && (
         <Button
           size="small"
           icon="play"

@@ -79,6 +79,8 @@ export function MenuHost() {
       aria-label={shown.label}
       className={css.menu}
       onKeyDown={(event) => {
+        // The popover closes itself; what lies below is not to answer, too.
+        if (event.key === 'Escape') return event.stopPropagation();
         if (event.key === 'ArrowDown') move(1);
         else if (event.key === 'ArrowUp') move(-1);
         else if (event.key === 'Tab') shownMenu.set(null);

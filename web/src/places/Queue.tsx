@@ -3,10 +3,10 @@ import { useMemo, useState } from 'react';
 import { send } from '../api/ask';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
-import type { QueueView, RunRow, RunsPage } from '../api/types';
-import { useGet } from '../api/use';
+import type { QueueView } from '../api/types';
 import { complain } from '../app/actions';
 import { useKeys } from '../app/keys';
+import { useRows } from '../app/rows';
 import { openNewRun } from '../app/view';
 import { queueNow } from '../live/now';
 import { Button } from '../parts/Button';
@@ -17,9 +17,17 @@ import css from './queue/Queue.module.css';
 import { Running } from './queue/Running';
 import { Waiting } from './queue/Waiting';
 
+/** Runs that wait beyond so many show no mark. */
+const MOST_MARKED = 400;
+
 export function Queue() {
   const queue = useStore(queueNow);
-  const rows = useRows(queue);
+  const names = useMemo(
+    () => (queue ? [...queue.running, ...queue.waiting].slice(0, MOST_MARKED).map((one) => one.name) : []),
+    [queue],
+  );
+  const known = useRows(names);
+  const rows = useMemo(() => new Map(known.map((row) => [row.name, row])), [known]);
   const mayRun = may(useStore(session), 'run');
   const ask = async (route: string, body: unknown) => {
     try {
@@ -67,9 +75,6 @@ export function Queue() {
     </div>
   );
 }
-
-/** The server answers for this many at once; those that wait beyond them show no mark. */
-const MOST_ROWS = 200;
 
 interface BarProps {
   queue: QueueView;
@@ -134,12 +139,4 @@ function Slots({ slots, disabled, onChange }: { slots: number; disabled: boolean
       />
     </label>
   );
-}
-
-/** The runs of the queue as the table has them, for their colour and mark. */
-function useRows(queue: QueueView | null): ReadonlyMap<string, RunRow> {
-  const names = queue ? [...queue.running, ...queue.waiting].map((one) => one.name) : [];
-  const asked = names.slice(0, MOST_ROWS).sort();
-  const { answer } = useGet<RunsPage>(asked.length ? '/api/runs/rows' : null, { name: asked });
-  return useMemo(() => new Map(answer?.rows.map((row) => [row.name, row])), [answer]);
 }

@@ -8,6 +8,8 @@ import { names } from '../parts/names';
 import css from './Sheet.module.css';
 import type { Checked } from './useCheck';
 
+const MOST_TOLD = 4;
+
 export type How = 'scratch' | 'weights' | 'fork';
 
 interface Props {
@@ -107,7 +109,7 @@ function Fit({ fit }: { fit: Schema<'FitReport'> }) {
       </span>
       {fit.mismatched.length > 0 && (
         <ul>
-          {fit.mismatched.slice(0, 6).map((one) => (
+          {fit.mismatched.slice(0, MOST_TOLD).map((one) => (
             <li key={one.tensor}>
               <code>{one.tensor}</code> [{one.parent.join(', ')}] → [{one.here.join(', ')}]
               {one.because && (
@@ -118,7 +120,7 @@ function Fit({ fit }: { fit: Schema<'FitReport'> }) {
               )}
             </li>
           ))}
-          {fit.mismatched.length > 6 && <li>and {fit.mismatched.length - 6} more</li>}
+          {fit.mismatched.length > MOST_TOLD && <li>and {fit.mismatched.length - MOST_TOLD} more</li>}
         </ul>
       )}
     </div>

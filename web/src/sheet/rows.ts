@@ -19,11 +19,13 @@ export interface Row {
 export type ScriptView = Schema<'ScriptView'>;
 export type ConfigEntry = Schema<'ConfigEntry'>;
 
-/** Rows of a run's config, and of what its script declares beyond it; of the script alone without a run. */
+/** Rows of a run's config in the order of its script, and of what its script declares beyond it; of the script alone without a run. */
 export function makeRows(script: ScriptView | null, config: readonly ConfigEntry[] | null): Row[] {
   const declared = new Map((script?.settings ?? []).map((setting) => [setting.key, setting]));
+  const order = [...declared.keys()];
+  const placeOf = (entry: ConfigEntry) => (declared.has(entry.key) ? order.indexOf(entry.key) : order.length);
   const rows: Row[] = [];
-  for (const entry of config ?? []) {
+  for (const entry of [...(config ?? [])].sort((a, b) => placeOf(a) - placeOf(b))) {
     const setting = declared.get(entry.key);
     const value = entry.value as Value;
     rows.push(row(entry.key, kindIn(setting?.kind, value), value, setting, entry.is_read));

@@ -27,12 +27,13 @@ export function Matter({ insight }: { insight: Insight }) {
       <h2>
         What went with {target?.title ?? 'the metric'}{' '}
         <span
-          className={css.soft}
+          className={css.about}
+          tabIndex={0}
           data-tip={
             'Rank correlation (Spearman), one setting at a time, over runs that pass the filter; between words the share of rank variance.\nA setting whose best value lies in the middle shows little here: look at the scatter.\nIt is no proof of a cause.'
           }
         >
-          ⓘ
+          ?
         </span>
       </h2>
       {known.length === 0 ? (

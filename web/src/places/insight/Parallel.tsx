@@ -1,5 +1,5 @@
 // Parallel coordinates: each run a line over its settings to the metric. A drag on an axis filters all four places.
-import { type PointerEvent, useEffect, useMemo, useRef, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
 import { openRun } from '../../app/view';
 import { useShownTheme } from '../../app/theme';
 import { type MenuItem, showMenu } from '../../parts/Menu';
@@ -36,6 +36,7 @@ export function Parallel({
   const canvas = useRef<HTMLCanvasElement>(null);
   const { width, height } = useSize(frame);
   const theme = useShownTheme();
+  const pressed = useRef<{ x: number; y: number } | null>(null);
   const [drag, setDrag] = useState<Dragging | null>(null);
   const box: Box = useMemo(() => ({ width, height, top: 44, bottom: 56, left: 72, right: 72 }), [width, height]);
   const ys = useMemo(() => layLines(box, axes, values, isIn.length), [box, axes, values, isIn.length]);
@@ -50,7 +51,7 @@ export function Parallel({
     paintLines(canvas.current, box, ys, axes.length, { isIn, isBest, hovered }, paint);
   }, [box, ys, axes.length, isIn, isBest, hovered, theme, width]);
 
-  const at = (event: PointerEvent) => {
+  const at = (event: { clientX: number; clientY: number }) => {
     const edge = frame.current!.getBoundingClientRect();
     return { x: event.clientX - edge.left, y: event.clientY - edge.top };
   };
@@ -73,6 +74,7 @@ export function Parallel({
       aria-label={`Parallel coordinates of ${isIn.length} runs`}
       onPointerDown={(event) => {
         const { x, y } = at(event);
+        pressed.current = { x, y };
         const axis = axisNear(x);
         if (
           event.button !== 0 ||
@@ -94,7 +96,10 @@ export function Parallel({
       onPointerCancel={() => setDrag(null)}
       onPointerLeave={() => onHover(null)}
       onClick={(event) => {
-        if (hovered !== null && !(event.target as Element).closest('button')) openRun(insight.names[hovered]!);
+        const { x, y } = at(event);
+        const isStill = pressed.current !== null && Math.hypot(x - pressed.current.x, y - pressed.current.y) < CLICK_PX;
+        if (isStill && hovered !== null && !(event.target as Element).closest('button'))
+          openRun(insight.names[hovered]!);
       }}
       style={{ cursor: hovered !== null ? 'pointer' : undefined }}
     >

@@ -33,16 +33,38 @@ test('a number is where its share is', () => {
   }
 });
 
+const spread = ([low, high]: number[]) => Array.from({ length: 9 }, (_, at) => low! + ((high! - low!) * at) / 8);
+
+test('few different values are ticks themselves', () => {
+  expect(ticksOf(axisOf('channels', 'channels', [16, 32, 64, 32])).map((tick) => tick.text)).toEqual([
+    '16',
+    '32',
+    '64',
+  ]);
+});
+
 test('ticks lie on the axis, few and round', () => {
-  expect(ticksOf(axisOf('a', 'a', [0, 10])).map((tick) => tick.text)).toEqual(['0', '2', '4', '6', '8', '10']);
-  expect(ticksOf(axisOf('a', 'a', [1e-5, 1e-2])).map((tick) => tick.text)).toEqual(['1e-5', '1e-4', '1e-3', '0.01']);
+  expect(ticksOf(axisOf('a', 'a', [0, 1, 2, 3, 4, 5, 10])).map((tick) => tick.text)).toEqual([
+    '0',
+    '2',
+    '4',
+    '6',
+    '8',
+    '10',
+  ]);
+  expect(ticksOf(axisOf('a', 'a', [1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 6e-5, 1e-2])).map((tick) => tick.text)).toEqual([
+    '1e-5',
+    '1e-4',
+    '1e-3',
+    '0.01',
+  ]);
   for (const values of [
     [3, 4],
     [1e-9, 1e9],
     [0.1, 0.11],
     [2, 90],
   ]) {
-    const ticks = ticksOf(axisOf('a', 'a', values));
+    const ticks = ticksOf(axisOf('a', 'a', spread(values)));
     expect(ticks.length).toBeGreaterThanOrEqual(2);
     expect(ticks.length).toBeLessThanOrEqual(8);
     for (const { share } of ticks) expect(share).toBeGreaterThanOrEqual(-0.35);

@@ -16,6 +16,8 @@ export interface Axis {
   categories: Value[];
   hasNone: boolean;
   hasNan: boolean;
+  /** Of a numeric axis with few different values: these are its ticks. */
+  few: number[];
 }
 
 export interface Tick {
@@ -24,6 +26,7 @@ export interface Tick {
 }
 
 const MOST_CATEGORIES = 24;
+const FEW = 6;
 
 /** What a value is on an axis: its number, its category, or that it is missing. NaN comes spelled. */
 export function isNan(value: Value | undefined): boolean {
@@ -61,17 +64,19 @@ export function axisOf(name: string, title: string, values: readonly (Value | un
     }
     const most = [...others.values()].sort((a, b) => b.count - a.count).slice(0, MOST_CATEGORIES);
     const categories = most.map((one) => one.value).sort(byText);
-    return { name, title, kind: 'category', low: 0, high: 1, categories, hasNone, hasNan };
+    return { name, title, kind: 'category', low: 0, high: 1, categories, hasNone, hasNan, few: [] };
   }
   let [low, high] = [Infinity, -Infinity];
   for (const value of numbers) {
     low = Math.min(low, value);
     high = Math.max(high, value);
   }
+  const different = new Set(numbers);
+  const few = different.size <= FEW ? [...different] : [];
   if (numbers.length === 0) [low, high] = [0, 1];
   const kind = low > 0 && high / low >= 50 ? 'log' : 'linear';
   if (low === high) [low, high] = low === 0 ? [-1, 1] : [low - Math.abs(low) / 2, high + Math.abs(high) / 2];
-  return { name, title, kind, low, high, categories: [], hasNone, hasNan };
+  return { name, title, kind, low, high, categories: [], hasNone, hasNan, few };
 }
 
 function byText(one: Value, other: Value): number {
@@ -111,7 +116,11 @@ export function ticksOf(axis: Axis, most = 6): Tick[] {
   if (axis.kind === 'category') {
     return axis.categories.map((value, at) => ({ share: categoryShare(axis, at), text: wordOf(value) }));
   }
-  const values = axis.kind === 'log' ? logTicks(axis.low, axis.high, most) : linearTicks(axis.low, axis.high, most);
+  const values = axis.few.length
+    ? axis.few
+    : axis.kind === 'log'
+      ? logTicks(axis.low, axis.high, most)
+      : linearTicks(axis.low, axis.high, most);
   return values.map((value) => ({ share: shareOf(axis, value), text: tickText(value) }));
 }
 

@@ -79,7 +79,7 @@ export function useInsight(): { insight: Insight | null; refusal: Refusal | null
   });
 
   const insight = useMemo<Insight | null>(() => {
-    const { answer } = table;
+    const answer = table.answer && onlyBegun(table.answer);
     if (!columns.answer || (asked.length && !answer)) return null;
     const names = answer?.names ?? [];
     const values = new Map(Object.entries((answer?.columns ?? {}) as Record<string, Value[]>));
@@ -137,6 +137,20 @@ export function useInsight(): { insight: Insight | null; refusal: Refusal | null
     setAxesShown,
   ]);
   return { insight, refusal: all.refusal ?? columns.refusal ?? table.refusal };
+}
+
+/** Without the runs that have not begun: they have no metric, and would be lines to 'none'. */
+function onlyBegun(table: Schema<'ValueTable'>): Schema<'ValueTable'> {
+  const isIn = table.states.map((state) => state !== 'queued' && state !== 'draft');
+  const only = <T>(all: readonly T[]) => all.filter((_, at) => isIn[at]);
+  const columns = Object.fromEntries(Object.entries(table.columns).map(([name, column]) => [name, only(column)]));
+  return {
+    ...table,
+    names: only(table.names),
+    states: only(table.states),
+    columns,
+    matched: table.matched - isIn.filter((one) => !one).length,
+  };
 }
 
 function namesOf(columns: Columns | null): string[] {

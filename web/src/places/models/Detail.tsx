@@ -76,7 +76,7 @@ function Whole({ detail, onClose }: { detail: Schema<'CheckpointDetail'>; onClos
       <div className={css.detailTop}>
         <p className={css.soft}>
           {[
-            detail.model_class,
+            detail.model_class?.endsWith('OrderedDict') ? null : detail.model_class,
             `${short(detail.parameters)} parameters`,
             bytes(row.nbytes),
             dtypes.slice(0, 3).join(', '),
