@@ -77,12 +77,21 @@ def test_weights_are_used_again_in_three_actions_and_the_childs_curve_goes_on_wh
     asked = window.served.ask("GET", f"/api/lineage?run={child}&metric=train/loss").json
     assert [edge["parent"] for edge in asked["edges"] if edge["child"] == child] == ["calm-otter"]
     window.go(tab, f"/runs?sel=calm-otter,{child}&x=root")
-    wait_until_drawn(chart(tab, "train/loss"))
-    tab.screenshot(path="/tmp/browser/flow3.png")
-    window.go(tab, f"/models?run={child}&tab=weights")
-    tab.wait_for_timeout(1500)
-    tab.screenshot(path="/tmp/browser/flow3b.png")
-    expect(tab.get_by_role("dialog")).to_contain_text("calm-otter", timeout=LONG_MS)
+    assert wait_until_drawn(chart(tab, "train/loss"))
+    # The child's first mark stands where the parent's last is, and five of its steps on.
+    places = {
+        mark.get_attribute("aria-label"): mark.bounding_box()["x"]
+        for mark in chart(tab, "train/loss").get_by_role("button", name="Weights ").all()
+    }
+    per_step = (places["Weights calm-otter@19"] - places["Weights calm-otter@4"]) / 15
+    behind = (places[f"Weights {child}@4"] - places["Weights calm-otter@19"]) / per_step
+    assert abs(behind - 4) < 1.2, places
+    window.go(tab, "/models")
+    tab.get_by_role("main").get_by_text("Family tree").click()
+    tree = tab.get_by_role("main")
+    expect(tree.get_by_text(child).first).to_be_visible()
+    expect(tree.get_by_text("calm-otter").first).to_be_visible()
+    expect(tree.get_by_text("learning_rate").first).to_be_visible()
 
 
 BEFORE = {"calm-otter", "swift-fjord", "bright-maple", "no-steps", "broken-crow"}
