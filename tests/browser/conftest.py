@@ -88,6 +88,10 @@ class Window:
         tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
         return tab
 
+    def go(self, tab: Page, path: str) -> None:
+        """Another address of the same server, in the same tab."""
+        tab.goto(f"http://{self.served.host}{path}")
+
     def _hear(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not (self.may_fail and "Failed to load" in text or "WebSocket" in text):
             self.problems.append(f"{kind}: {text}")
@@ -108,6 +112,8 @@ def window_on(chromium: Browser, served: Served, **options: object) -> Iterator[
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with train.py and four runs of it, one of which failed; copied for each test."""
+    if ready := os.environ.get("BROWSER_TRAINED"):
+        return Path(ready)
     folder = tmp_path_factory.mktemp("trained")
     (folder / "train.py").write_text(textwrap.dedent(TRAIN))
     environment = script_environment(
@@ -143,6 +149,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained project, for one test alone."""
     shutil.copytree(trained, tmp_path, symlinks=True, dirs_exist_ok=True)
+    for record in tmp_path.glob("storage/*/run.json"):  # the script that may be started again is this one
+        record.write_text(record.read_text().replace(str(trained), str(tmp_path)))
     return tmp_path
 
 

@@ -56,6 +56,16 @@ def test_what_differs_is_told_apart_from_what_is_equal(storage):
     }
 
 
+def test_a_setting_that_only_another_script_knows_does_not_differ(storage):
+    trained(storage, "one", {"lr": 1})
+    trained(storage, "two", {"lr": 2})
+    trained(storage, "other", {"depth": 3}, script="other.py")
+    with asking(storage) as asker:
+        found = asker.get("/runs/differing", name=["one", "two", "other"])
+    assert {each["key"] for each in found["differing"]} == {"lr"}
+    assert found["equal"] == {}
+
+
 def test_groups_have_mean_and_spread_over_their_runs(storage):
     for seed, (rate, losses) in enumerate([(0.1, [0.5, 0.9]), (0.1, [0.7, 0.3]), (0.2, [math.nan]), (0.2, [])]):
         trained(storage, f"run-{seed}", {"lr": rate, "seed": seed}, losses)

@@ -72,17 +72,21 @@ def _distinguished(value: Any) -> Any:
 
 
 def differing(rows: Sequence[Packed]) -> dict[str, Any]:
-    """The settings in which these runs differ, or which some lack; and those that all have alike."""
+    """The settings in which these runs differ, or which some runs of a script lack; and those that all have alike. What
+    another script does not know is neither."""
     configs = {row[NAME]: row[SHAPE].part(row, "config") for row in rows}
+    scripts = {row[NAME]: row[SCRIPT] for row in rows}
     keys = dict.fromkeys(key for config in configs.values() for key in config)
     different = []
     equal: dict[str, Any] = {}
     for key in keys:
         having = {name: config[key] for name, config in configs.items() if key in config}
+        knowing = {scripts[name] for name in having}
         first = next(iter(having.values()))
-        if len(having) == len(configs) and all(is_same(value, first) for value in having.values()):
+        is_one = all(is_same(value, first) for value in having.values())
+        if len(having) == len(configs) and is_one:
             equal[key] = first
-        else:
+        elif not is_one or any(name not in having and scripts[name] in knowing for name in configs):
             different.append({"key": key, "values": having})
     return {"differing": different, "equal": equal}
 

@@ -1,4 +1,4 @@
-// Where weights were saved, on the x axis: from each of them a new run can start.
+// Where weights were saved, on the x axis: from each of them a new run can start, by a click; the right button has more.
 import { memo, useMemo } from 'react';
 import type { CheckpointMark, RunRow } from '../../api/types';
 import { type XAxis, openNewRun, openRun } from '../../app/view';
@@ -62,17 +62,18 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
           event.stopPropagation();
           showMenu(event.currentTarget, label, itemsOf(shown));
         };
+        const only = shown.length === 1 ? shown[0]! : null;
         return (
           <button
             key={bucket}
             type="button"
             tabIndex={-1}
-            aria-haspopup="menu"
+            aria-haspopup={only ? undefined : 'menu'}
             aria-label={label}
             data-tip={`${label}${isBest ? ' (best)' : ''}: new run from here`}
             className={names(css.mark, isFaded && css.faded, isBest && css.best)}
             style={{ left, color: colours.size === 1 ? `var(--run-${shown[0]!.row.colour})` : 'var(--soft)' }}
-            onClick={open}
+            onClick={only ? begin(only.row, only.mark, 'weights') : open}
             onContextMenu={open}
           >
             <svg width="11" height="10" viewBox="0 0 11 10" aria-hidden="true">
@@ -85,17 +86,18 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
   );
 });
 
+const begin = (row: RunRow, mark: CheckpointMark, how: 'weights' | 'fork') => () =>
+  openNewRun({ run: row.name, parent: mark.reference, how });
+
 /** What can be begun at a mark: for one checkpoint all of it, for several one line each. */
 function itemsOf(all: readonly { row: RunRow; mark: CheckpointMark }[]): MenuItem[] {
-  const from = (row: RunRow, mark: CheckpointMark, how: 'weights' | 'fork') => () =>
-    openNewRun({ run: row.name, parent: mark.reference, how });
   if (all.length === 1) {
     const { row, mark } = all[0]!;
     const words = [mark.is_best && 'best', mark.is_last && 'last'].filter(Boolean).join(', ');
     return [
       { text: `${mark.reference}${words ? ` (${words})` : ''}`, isTitle: true },
-      { text: 'New run from here', icon: 'weights', run: from(row, mark, 'weights') },
-      { text: 'Fork: go on with another config', icon: 'fork', run: from(row, mark, 'fork') },
+      { text: 'New run from here', icon: 'weights', run: begin(row, mark, 'weights') },
+      { text: 'Fork: go on with another config', icon: 'fork', run: begin(row, mark, 'fork') },
       {
         text: 'Copy the reference',
         icon: 'copy',
@@ -111,7 +113,7 @@ function itemsOf(all: readonly { row: RunRow; mark: CheckpointMark }[]): MenuIte
     ...sorted.slice(0, MOST_IN_MENU).map(({ row, mark }): MenuItem => ({
       text: `${mark.reference}${mark.is_best ? ' (best)' : ''}`,
       icon: 'weights',
-      run: from(row, mark, 'weights'),
+      run: begin(row, mark, 'weights'),
     })),
     ...(all.length > MOST_IN_MENU ? [{ text: `${all.length - MOST_IN_MENU} more: zoom in`, isTitle: true }] : []),
   ];
