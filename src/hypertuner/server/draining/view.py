@@ -21,6 +21,8 @@ from hypertuner.store import RunState, Storage, records
 from hypertuner.store.figures import newest_figures
 
 _ALL_EVERY_S = 5.0
+_WORTH = 30
+"""Of very many runs a look at all takes long: no more than this share of the time goes into it."""
 _LEARNS_EVERY_S = 10.0
 _GOOD_FOR_S = 0.4
 _MOST_ROWS = 1000
@@ -47,6 +49,7 @@ class QueueSeen:
         self._entries: list[Entry] = []
         self._mark: object = None
         self._all_at = 0.0
+        """When all run folders are looked at again, though nothing tells that the queue has changed."""
         self._learnt = Learnt(())
         self._learnt_at = float("-inf")
         self._asked: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -99,9 +102,12 @@ class QueueSeen:
     def _all_entries(self) -> list[Entry]:
         """What the queue has to do with, in its order. Of a few, each is asked anew."""
         mark = self._queue.changed(), self._draining.revision
-        if mark != self._mark or time.monotonic() - self._all_at > _ALL_EVERY_S:
-            self._mark, self._all_at = mark, time.monotonic()
+        began = time.monotonic()
+        if mark != self._mark or began > self._all_at:
+            self._mark = mark
             self._entries = self._queue.entries()
+            now = time.monotonic()
+            self._all_at = now + max(_ALL_EVERY_S, _WORTH * (now - began))
         else:
             running = {entry.name: self._queue.entry(entry.run) for entry in self._entries if not entry.is_waiting}
             now = [running.get(entry.name, entry) for entry in self._entries]
