@@ -106,8 +106,8 @@ class QueueSeen:
         if mark != self._mark or began > self._all_at:
             self._mark = mark
             self._entries = self._queue.entries()
-            now = time.monotonic()
-            self._all_at = now + max(_ALL_EVERY_S, _WORTH * (now - began))
+            ended = time.monotonic()
+            self._all_at = ended + max(_ALL_EVERY_S, _WORTH * (ended - began))
         else:
             running = {entry.name: self._queue.entry(entry.run) for entry in self._entries if not entry.is_waiting}
             now = [running.get(entry.name, entry) for entry in self._entries]
