@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Looking:
         """Runs that go on or wait."""
         self._stamps: dict[str, int] = {}
         self._alive_at: dict[str, float] = {}
+        self._strangers: set[str] = set()
+        """What lies in the storage and is no run, or not yet one."""
         self._unsaved: dict[str, tuple[float, bytes]] = {}
         self._gone: set[str] = set()
         self._saved_at = 0.0
@@ -227,6 +229,8 @@ class Looking:
                 stamp = _stamp(str(self._storage.path / row[NAME]))
                 if self._stamps.get(row[NAME]) != stamp:
                     self._look(row[NAME])
+        for name in list(self._strangers):
+            self._look(name)
 
     def _look(self, name: str, known: facts.Facts | None = None) -> None:
         """Read what a run's folder says into the catalogue, and, for later, into the index."""
@@ -234,7 +238,10 @@ class Looking:
             run = Glance(self._storage.path / name)
             if not run.exists():
                 self._forget([name])
+                if run.folder.is_dir():
+                    self._strangers.add(name)
                 return
+            self._strangers.discard(name)
             folder = str(run.folder)
             self._stamps[name] = _stamp(folder)
             signature = facts.signature_of(folder)
@@ -267,8 +274,9 @@ class Looking:
         self._outlook.take(row)
         self._catalogue.put([row])
 
-    def _forget(self, names: Iterable[str]) -> None:
-        gone = list(names)
+    def _forget(self, names: Collection[str]) -> None:
+        gone = [name for name in names if self._catalogue.get(name) is not None]
+        self._strangers.difference_update(names)
         for name in gone:
             self._facts.pop(name, None)
             self._stamps.pop(name, None)
