@@ -1,5 +1,5 @@
 // The frame around the four places: the bar at the top, what opens over all of them, and keys that work everywhere.
-import { Suspense, lazy, useMemo, useState } from 'react';
+import { Suspense, lazy, useEffect, useMemo, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { session } from '../api/session';
 import { useStore } from '../api/store';
@@ -49,6 +49,10 @@ export function App() {
   ];
   useKeys(keys);
   useDefaultSelection();
+  const project = who && !(who instanceof Refusal) ? who.project : '';
+  useEffect(() => {
+    document.title = [view.open ?? TITLES[place], project || 'hypertuner'].join(' · ');
+  }, [view.open, place, project]);
   const Shown = SHOWN[place];
   return (
     <div className={css.app}>
@@ -58,6 +62,7 @@ export function App() {
       <TopBar onPalette={() => setOpen('palette')} onKeys={() => setOpen('keys')} />
       <ConnectionBar />
       <main id="place" tabIndex={-1} className={css.place} aria-label={TITLES[place]}>
+        <h1 className="unseen">{TITLES[place]}</h1>
         {who instanceof Refusal ? (
           <NotIn refusal={who} />
         ) : (

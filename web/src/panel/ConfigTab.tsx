@@ -57,7 +57,9 @@ export function ConfigTab({ detail }: { detail: Detail }) {
               <th scope="col">setting</th>
               <th scope="col">value</th>
               {detail.parent && <th scope="col">parent</th>}
-              <th scope="col" aria-label="remarks" />
+              <th scope="col">
+                <span className="unseen">remarks</span>
+              </th>
             </tr>
           </thead>
           <tbody>

@@ -59,7 +59,7 @@ export function FilesTab({ detail }: { detail: Detail }) {
       {open && <FileText key={open} path={`${of}/text/${encodeURIComponent(open)}`} />}
       {environment.length > 0 && (
         <>
-          <h4>Environment</h4>
+          <h3>Environment</h3>
           <table className={css.table}>
             <tbody>
               {environment.map(([key, one]) => (

@@ -49,6 +49,8 @@ class QueueSeen:
         self._all_at = 0.0
         self._learnt = Learnt(())
         self._learnt_at = float("-inf")
+        self._asked: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Which settings were asked for, of a run by its name and when it was queued."""
         self._seen: tuple[float, int, QueueView] | None = None
 
     def now(self) -> QueueView:
@@ -119,6 +121,19 @@ class QueueSeen:
         self._entries = found
         return found
 
+    def _label(self, entry: Entry, row: RunRow | None) -> str:
+        """The settings that were asked for when it was made."""
+        if row is None:
+            return ""
+        key = entry.name, entry.queued.queued_at
+        if key not in self._asked:
+            try:
+                record = entry.run.record()
+            except (OSError, StorageError):
+                return ""
+            self._asked[key] = record.asked if record is not None else ()
+        return label_of(row.config, self._asked[key])
+
     def _whose(self, drains: Drains | None) -> Literal["this server", "another process", "nobody"]:
         if drains is None:
             return "nobody"
@@ -141,18 +156,9 @@ class QueueSeen:
             reason="; ".join(filter(None, [reason, again])),
             is_held=queued.held,
             waits_since=records.seconds(queued.queued_at) or 0.0,
-            label=_label(entry, row),
+            label=self._label(entry, row),
             takes_s=self._learnt.duration_s(row) if row is not None else None,
         )
-
-
-def _label(entry: Entry, row: RunRow | None) -> str:
-    """The settings that were asked for when it was made."""
-    try:
-        record = entry.run.record()
-    except (OSError, StorageError):
-        return ""
-    return label_of(row.config if row is not None else {}, record.asked if record is not None else ())
 
 
 def _running(entry: Entry, progress: Progress) -> RunningRun:

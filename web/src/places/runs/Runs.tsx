@@ -117,7 +117,7 @@ export function Runs() {
         <Divider />
         <RunCharts names={selection.names} known={known} />
       </div>
-      <DiffStrip names={selection.names} ids={ids} />
+      <DiffStrip names={selection.names} ids={ids} known={known} />
     </div>
   );
 }
