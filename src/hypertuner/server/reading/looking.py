@@ -36,7 +36,8 @@ _ALL_EVERY_S = 60.0
 _SAVE_EVERY_S = 2.0
 _MOST_UNSAVED = 500
 _SETTLED_NS = 50_000_000  # some ticks of the kernel: a change within one tick of the last is not seen by its time
-_FIRST_PAGE, _PAGE = 200, 2_000
+_FIRST_PAGE, _PAGE = 200, 500
+_PAUSE_S = 0.005
 _LIVE_SHARE, _EDITED_SHARE, _ALL_SHARE = 1 / 20, 1 / 50, 1 / 50
 _MAY_CHANGE = frozenset({RunState.running, RunState.unknown, RunState.queued, RunState.draft})
 _WAITS = frozenset({RunState.queued, RunState.draft})
@@ -118,6 +119,8 @@ class Looking:
         self._catalogue.looks.remember(self._index.looks())
         for page in self._pages():
             self._take([facts.decode(entry)[0] for _, entry in page])
+            # Whoever asks meanwhile is answered meanwhile.
+            self._stopping.wait(_PAUSE_S)
 
     def _take(self, found: list[facts.Facts]) -> None:
         rows = [each.complete() for each in found]
