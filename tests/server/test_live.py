@@ -97,6 +97,27 @@ def test_rows_that_change_are_told_and_those_that_go(tmp_path, storage):
             assert (seen["gone"], seen["total"]) == (["otter"], 0)
 
 
+def test_the_colours_that_runs_got_when_all_were_read_are_told(tmp_path, storage):
+    for number in range(300):
+        make_run(storage, f"run-{number:03}", created=f"2026-03-01T12:{number // 60:02}:{number % 60:02}.000Z")
+    with serving(tmp_path) as served:
+        page = served.ask("GET", "/api/runs?limit=300").json
+        rows = {row["name"]: row for row in page["rows"]}
+        with tab(served) as one:
+            one.subscribe(rows=True)
+            revision = page["revision"]
+            if one.hello["revision"] != revision:
+                rows = {row["name"]: row for row in served.ask("GET", "/api/runs?limit=300").json["rows"]}
+            while not page["is_complete"]:
+                page = one.next("rows")
+                if page["has_more"]:
+                    rows = {row["name"]: row for row in served.ask("GET", "/api/runs?limit=300").json["rows"]}
+                rows.update((row["name"], row) for row in page["rows"])
+    assert [(rows[f"run-{n:03}"]["colour"], rows[f"run-{n:03}"]["mark"]) for n in range(300)] == [
+        (n % 8, n // 8 % 4) for n in range(300)
+    ]
+
+
 def test_points_go_on_where_the_fetched_curve_ended(tmp_path, storage):
     run = make_run(storage, "otter")
     attempt = start(run)

@@ -194,7 +194,7 @@ def test_the_index_shows_all_at_once_and_the_folders_correct_it(storage):
 
     catalogue = Catalogue(Storage(storage))
     looking = Looking(catalogue, Outlook(catalogue))
-    looking._open()
+    looking._open_newest()
     assert ([row[1] for row in catalogue.newest_first()], catalogue.is_complete) == (["run-2", "run-1", "run-0"], False)
     with asking(storage) as asker:
         assert [(row["name"], row["note"]) for row in asker.get("/runs")["rows"]] == [("run-1", "new"), ("run-0", "")]
