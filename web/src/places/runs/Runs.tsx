@@ -25,7 +25,7 @@ import { useTable } from './useTable';
 const split = kept<number>('split', 0.38);
 
 export function Runs() {
-  const [view] = useView();
+  const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
   const columns = useGet<Columns>('/api/runs/columns', { query });
