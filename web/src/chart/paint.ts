@@ -92,7 +92,8 @@ export class Painter {
     const { toX, toY } = this.scales(0, 0, bbox);
     const { columns } = this.scene.window;
     const work = this.scene.drawn.reduce((sum, one) => sum + Math.min(one.last - one.first, 2 * columns), 0);
-    ctx.lineJoin = 'round';
+    // Round joins cost more than the lines, and are not seen at this width.
+    ctx.lineJoin = 'bevel';
     if (this.scene.drawn.length > MOST_LINES && work > MOST_LINES * 2 * columns) this.raster(ctx, width, height, toY);
     else {
       if (this.scene.drawn.length <= MOST_BANDS)
