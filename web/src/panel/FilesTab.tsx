@@ -28,7 +28,7 @@ export function FilesTab({ detail }: { detail: Detail }) {
       </div>
       <table className={css.table}>
         <tbody>
-          {detail.files.map((file) => (
+          {inOrder(detail.files).map((file) => (
             <tr key={file.id} className={names(open === file.id && css.changedRow)}>
               <th scope="row">
                 {TEXT.test(file.name) ? (
@@ -73,6 +73,14 @@ export function FilesTab({ detail }: { detail: Detail }) {
         </>
       )}
     </div>
+  );
+}
+
+/** What people look for first: the run's own files, its sources, then what each attempt left. */
+function inOrder(files: readonly Schema<'FileEntry'>[]): Schema<'FileEntry'>[] {
+  const rank = (name: string) => (name.startsWith('attempts/') ? 2 : name.includes('/') ? 1 : 0);
+  return [...files].sort(
+    (a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name, 'en', { numeric: true }),
   );
 }
 

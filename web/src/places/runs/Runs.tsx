@@ -25,7 +25,7 @@ import { useTable } from './useTable';
 const split = kept<number>('split', 0.38);
 
 export function Runs() {
-  const [view] = useView();
+  const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
   const columns = useGet<Columns>('/api/runs/columns', { query });
@@ -117,7 +117,7 @@ export function Runs() {
         <Divider />
         <RunCharts names={selection.names} known={known} />
       </div>
-      <DiffStrip names={selection.names} ids={ids} />
+      <DiffStrip names={selection.names} ids={ids} known={known} />
     </div>
   );
 }

@@ -19,7 +19,7 @@ import type { Table } from './useTable';
 const widths = kept<Record<string, number>>('widths', {});
 
 export function RunsTable({ table, known, ids }: { table: Table; known: Columns | null; ids: readonly string[] }) {
-  const [view] = useView();
+  const [view] = useView('query', 'sort', 'descending');
   const selection = useSelection();
   const pinned = useRows(useStore(pins));
   const wide = useStore(widths);
