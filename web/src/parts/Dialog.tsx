@@ -71,13 +71,13 @@ export function Sheet({ title, onClose, children, footer, width = 520 }: DialogP
     };
   }, []);
   return (
-    <aside ref={ref} role="dialog" aria-labelledby={id} tabIndex={-1} className={css.sheet} style={{ width }}>
+    <section ref={ref} role="dialog" aria-labelledby={id} tabIndex={-1} className={css.sheet} style={{ width }}>
       <header className={css.header}>
         <h2 id={id}>{title}</h2>
         <IconButton icon="close" label="Close" keys="Escape" onClick={onClose} />
       </header>
       <div className={css.body}>{children}</div>
       {footer && <footer className={css.footer}>{footer}</footer>}
-    </aside>
+    </section>
   );
 }
