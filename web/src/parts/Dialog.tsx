@@ -72,12 +72,12 @@ export function Sheet({ title, onClose, children, footer, width = 520 }: DialogP
   }, []);
   return (
     <section ref={ref} role="dialog" aria-labelledby={id} tabIndex={-1} className={css.sheet} style={{ width }}>
-      <header className={css.header}>
+      <div className={css.header}>
         <h2 id={id}>{title}</h2>
         <IconButton icon="close" label="Close" keys="Escape" onClick={onClose} />
-      </header>
+      </div>
       <div className={css.body}>{children}</div>
-      {footer && <footer className={css.footer}>{footer}</footer>}
+      {footer && <div className={css.footer}>{footer}</div>}
     </section>
   );
 }
