@@ -85,7 +85,8 @@ class Window:
         tab.set_default_timeout(_READY_MS)
         tab.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         tab.on("console", lambda line: self._hear(line.type, line.text))
-        tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
+        with tab.expect_response(lambda answer: "/api/session" in answer.url and answer.ok):
+            tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
         return tab
 
     def go(self, tab: Page, path: str) -> None:
