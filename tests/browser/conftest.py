@@ -25,7 +25,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 BUILT = REPOSITORY / "src" / "hypertuner" / "web" / "index.html"
 
 # Without these Chromium looks for Google's hosts at every start, and wants a sandbox that root cannot have.
-_FLAGS = (
+FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
@@ -64,7 +64,7 @@ def chromium() -> Iterator[Browser]:
     if not BUILT.exists():
         pytest.fail("The page is not built: make web")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
