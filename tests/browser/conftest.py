@@ -25,7 +25,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 BUILT = REPOSITORY / "src" / "hypertuner" / "web" / "index.html"
 
 # Without these Chromium looks for Google's hosts at every start, and wants a sandbox that root cannot have.
-_FLAGS = (
+FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
@@ -64,7 +64,7 @@ def chromium() -> Iterator[Browser]:
     if not BUILT.exists():
         pytest.fail("The page is not built: make web")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
@@ -85,7 +85,8 @@ class Window:
         tab.set_default_timeout(_READY_MS)
         tab.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         tab.on("console", lambda line: self._hear(line.type, line.text))
-        tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
+        with tab.expect_response(lambda answer: "/api/session" in answer.url and answer.ok):
+            tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
         return tab
 
     def go(self, tab: Page, path: str) -> None:

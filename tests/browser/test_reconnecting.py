@@ -1,0 +1,117 @@
+"""A server that is killed and comes back, many tabs, and what a script logs on its way to the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import expect
+from tests.browser.seen import LONG_MS, chart, coloured, numbers, until, wait_until_drawn
+from tests.conftest import script_environment
+from tests.server.serving import serving
+
+# Logs a step whenever it is told to, so that a test decides what happens before what.
+TOLD = """
+import sys
+import hypertuner
+
+logger = hypertuner.Logger()
+step = 0
+for line in sys.stdin:
+    for _ in range(int(line)):
+        logger.log({"train/loss": 1 / (1 + step)}, step)
+        step += 1
+    print("logged", flush=True)
+"""
+
+
+class Told:
+    """A script that trains as a test tells it to."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def log(self, count: int) -> None:
+        """Log so many steps more; they are in the file when this returns."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        while "logged" not in (line := self._process.stdout.readline()):
+            assert line, "the script has ended"
+
+
+@contextlib.contextmanager
+def told(folder: Path) -> Iterator[Told]:
+    (folder / "told.py").write_text(TOLD)
+    environment = script_environment(
+        {"HYPERTUNER_STORAGE": str(folder / "storage"), "HYPERTUNER_HOME": str(folder / "home")}
+    )
+    process = subprocess.Popen(
+        [sys.executable, "told.py"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    )
+    try:
+        yield Told(process)
+    finally:
+        process.communicate()
+
+
+def test_a_killed_server_costs_no_point_and_doubles_none(serve, tmp_path: Path):
+    with told(tmp_path) as script:
+        script.log(50)
+        window = serve(tmp_path)
+        window.may_fail = True
+        tab = window.open()
+        card = chart(tab, "train/loss")
+        wait_until_drawn(card)
+        script.log(50)
+        until(tab, lambda: points(card) == 100, "what was logged is there")
+
+        window.served.close()
+        os.killpg(window.served.process.pid, signal.SIGKILL)
+        window.served.process.wait()
+        script.log(50)
+        bar = tab.get_by_text("Not connected: training goes on.")
+        expect(bar).to_be_visible(timeout=LONG_MS)
+        assert coloured(card), "everything stays readable"
+        with serving(tmp_path, f"--port={window.served.port}"):
+            expect(bar).to_be_hidden(timeout=LONG_MS)
+            script.log(50)
+            until(tab, lambda: points(card) == 200, "all that was logged is there, once")
+            (said,) = numbers(card).values()
+            assert said[1] == "199"
+
+
+def points(card) -> int:
+    """Of the only run in a chart."""
+    (said,) = numbers(card).values()
+    return int(said[0].replace(",", ""))
+
+
+def test_eight_tabs_are_all_live_and_what_is_logged_is_drawn(serve, tmp_path: Path):
+    with told(tmp_path) as script:
+        script.log(5)
+        window = serve(tmp_path)
+        tabs = [window.open() for _ in range(8)]
+        before = [wait_until_drawn(chart(tab, "train/loss")) for tab in tabs]
+        assert all(before)
+        script.log(95)
+        for tab in tabs:
+            until(tab, lambda tab=tab: points(chart(tab, "train/loss")) == 100, "this tab is live")
+
+
+def test_a_run_with_one_point_shows_it(serve, tmp_path: Path):
+    with told(tmp_path) as script:
+        script.log(1)
+        window = serve(tmp_path)
+        wait_until_drawn(chart(window.open(), "train/loss"), more_than=8)
