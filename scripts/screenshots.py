@@ -69,7 +69,7 @@ class Camera:
 
     def take(self, name: str) -> None:
         """Keep what is shown."""
-        self._tab.mouse.move(720, 890)
+        self._tab.mouse.move(830, 63)  # where nothing answers to it
         self._tab.wait_for_timeout(400)
         path = PICTURES / f"{name}.png"
         self._tab.screenshot(path=path)

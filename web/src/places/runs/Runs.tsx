@@ -19,7 +19,7 @@ import { RunCharts } from './RunCharts';
 import css from './Runs.module.css';
 import { RunsTable } from './RunsTable';
 import { SelectionBar } from './SelectionBar';
-import { usualColumns } from './columns';
+import { usualColumns, withSorted } from './columns';
 import { useTable } from './useTable';
 
 const split = kept<number>('split', 0.38);
@@ -35,7 +35,7 @@ export function Runs() {
   useEffect(() => {
     if (total !== null) again();
   }, [total, again]);
-  const usual = useMemo(() => usualColumns(known), [known]);
+  const usual = useMemo(() => withSorted(usualColumns(known), sort, known), [known, sort]);
   const ids = view.columns ?? usual;
   const selection = useSelection();
   const share = useStore(split);

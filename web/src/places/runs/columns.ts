@@ -123,6 +123,18 @@ export function usualColumns(known: Columns | null): ColumnId[] {
   ];
 }
 
+/** With the column that the table is sorted by, beside the state: an order whose reason is not seen is no order. */
+export function withSorted(ids: readonly ColumnId[], sort: string, known: Columns | null): ColumnId[] {
+  const over = /^(\w+)\((.+)\)$/.exec(sort);
+  const of = OVER_STEPS.find((one) => one === over?.[1]) ?? 'last';
+  const name = over && of !== 'last' ? over[2]! : sort;
+  const metric = known?.metrics.find((one) => one.name === name);
+  const setting = known?.config.find((one) => one.name === name);
+  const fact = Object.keys(FACTS).find((one) => FACTS[one]!.sort === name);
+  const id = metric ? metricColumn(metric.key, of) : setting ? `config:${setting.key}` : fact ? `fact:${fact}` : null;
+  return id === null || ids.includes(id) ? [...ids] : [ids[0] ?? 'fact:state', id, ...ids.slice(1)];
+}
+
 const kindRank = (kind: string) => (kind === 'float' ? 0 : kind === 'int' ? 1 : 2);
 const metricRank = (key: string, direction: string | null) =>
   (direction ? 0 : 4) + (/(^|[/_])(val|valid|eval|test)/.test(key) ? 0 : 1) + (/loss|acc/.test(key) ? 0 : 2);
