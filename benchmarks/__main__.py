@@ -37,6 +37,7 @@ from benchmarks import (
     publish,
     report,
     save_load,
+    server,
     start,
 )
 from benchmarks.measurement import REPOSITORY
@@ -44,7 +45,7 @@ from benchmarks.options import Options
 
 BENCHMARKS = {
     one.NAME: one
-    for one in (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs)
+    for one in (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs, server)
 }
 
 

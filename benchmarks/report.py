@@ -20,6 +20,7 @@ TITLES = {
     "background": "Saving in the background",
     "lazy": "5,000 tensors",
     "runs": "Listing runs",
+    "server": "The GUI's server",
 }
 _TARGET_COLUMNS = ("what", OURS, "compared with", "theirs", "ratio", "target", "reached")
 

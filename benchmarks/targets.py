@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors, start
+from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors, server, start
 from benchmarks.measurement import OURS, Measurement
 
 
@@ -69,6 +69,8 @@ TARGETS: tuple[Target, ...] = (
     ),
     Target(many_tensors.NAME, many_tensors.BOTH, "safetensors load_file", times=0.5),
     Target(list_runs.NAME, list_runs.WARM, at_most=1.0),
+    Target(server.NAME, server.first_rows(100_000), at_most=0.2),
+    Target(server.NAME, server.filtered(100_000), at_most=0.15),
 )
 
 

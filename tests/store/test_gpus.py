@@ -72,6 +72,18 @@ def nvmlDeviceGetUtilizationRates(card):
         raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
     return SimpleNamespace(gpu=card["busy"], memory=0)
 
+NVML_TEMPERATURE_GPU = 0
+
+def nvmlDeviceGetTemperature(card, sensor):
+    if "warm" not in asked(card):
+        raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
+    return card["warm"]
+
+def nvmlDeviceGetPowerUsage(card):
+    if "draws" not in asked(card):
+        raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
+    return card["draws"]
+
 def nvmlDeviceGetComputeRunningProcesses(card):
     return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in asked(card).get("processes", ())]
 
@@ -246,3 +258,15 @@ def test_a_meter_reads_the_gpus_of_a_run_and_survives_that_one_is_lost(seen):
         [],
         ["GPU-aaa1"],
     ]
+
+
+def test_a_meter_tells_how_warm_a_gpu_is_and_what_it_draws_where_that_is_measured(seen):
+    script = """
+    import dataclasses, json
+    from hypertuner.store.gpus import GpuMeter
+    meter = GpuMeter(["GPU-aaa1", "GPU-bbb2"])
+    print(json.dumps([[one.use.uuid, one.temperature_c, one.power_w] for one in meter.states()]))
+    meter.close()
+    """
+    cards = [card("GPU-aaa1") | {"warm": 61, "draws": 250500}, card("GPU-bbb2")]
+    assert seen(cards, script=script) == [["GPU-aaa1", 61.0, 250.5], ["GPU-bbb2", None, None]]

@@ -36,6 +36,12 @@ schema = schemathesis.openapi.from_dict(_described())
     phases=[Phase.explicit, Phase.generate],
 )
 def test_nothing_that_can_be_asked_is_an_error_of_the_server(case: Any, served: Served) -> None:
+    if len(case.as_curl_command()) > 16_000:  # such a head is refused before it is read to its end: test_denial.py
+        return
+    if case.path == "/api/launch" and isinstance(case.body, dict):
+        case.body.pop("seeds", None)  # a thousand runs are made, if that is asked for: it takes its time
+    if case.path == "/api/cleaning" and isinstance(case.body, dict) and isinstance(case.body.get("most_bytes"), int):
+        case.body["most_bytes"] = 10**15  # else every run goes to the trash, as it was asked for
     headers = {"Authorization": f"Bearer {served.token}", "X-Hypertuner": "1"}
     answer = case.call(base_url=f"http://{served.host}", headers=headers, timeout=60)
     assert answer.status_code < 500, (case.as_curl_command(), answer.content[:500])

@@ -935,6 +935,11 @@ export interface components {
             offset: number;
             /** Rows */
             rows: components["schemas"]["CheckpointRow"][];
+            /**
+             * Runs Left Out
+             * @default 0
+             */
+            runs_left_out: number;
         };
         /**
          * CleanAsked

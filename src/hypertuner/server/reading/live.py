@@ -76,7 +76,7 @@ class Acting(Protocol):
 class Live:
     """One tab's stream."""
 
-    def __init__(self, websocket: WebSocket, server: str, reading: Reading, acting: Acting | None) -> None:
+    def __init__(self, websocket: WebSocket, server: str, reading: Reading, acting: Acting) -> None:
         self._websocket = websocket
         self._server = server
         self._reading = reading
@@ -104,8 +104,7 @@ class Live:
 
         self._wake = wake
         self._told = self._reading.catalogue.revision
-        if self._acting is not None:
-            self._said = max((number for number, _ in self._acting.draining.said(0)), default=0)
+        self._said = max((number for number, _ in self._acting.draining.said(0)), default=0)
         await self._send(dumps({"type": "hello", "server": self._server, "revision": self._told}))
         pulse.join(self, wake)
         telling = asyncio.create_task(self._tell())
@@ -122,7 +121,9 @@ class Live:
             done, _ = await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if hearing not in done:
                 hearing.cancel()
-                await self._websocket.close(_TRY_AGAIN_LATER)
+                with suppress(RuntimeError, WebSocketDisconnect):
+                    await self._websocket.close(_TRY_AGAIN_LATER)
+                telling.result()  # raises what ended it, if that was no tab that takes nothing
                 return
             try:
                 wanted = Subscribe.model_validate_json(hearing.result())
@@ -205,8 +206,6 @@ class Live:
 
     def _acted(self) -> Iterator[dict[str, Any]]:
         acting = self._acting
-        if acting is None:
-            return
         for number, said in acting.draining.said(self._said):
             self._said = number
             yield _plain(said)

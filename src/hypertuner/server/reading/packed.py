@@ -118,34 +118,43 @@ class Shapes:
         return self._texts.setdefault(value, value)
 
 
+class _Unpacked(RunRow):
+    """A row whose settings and metrics are made when they are asked for: of 100,000 rows, most never are."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _PARTS:
+            raise AttributeError(name)
+        row: Packed = self.__dict__["_packed"]
+        value = self.__dict__[name] = row[SHAPE].part(row, name)
+        return value
+
+
+_OF_A_ROW = (
+    ("name", NAME),
+    ("state", STATE),
+    ("tags", TAGS),
+    ("created", CREATED),
+    ("duration_s", DURATION),
+    ("step", STEP),
+    ("checkpoints", CHECKPOINTS),
+    ("nbytes", NBYTES),
+    ("parent", PARENT),
+    ("script", SCRIPT),
+    ("note", NOTE),
+    ("starred", STARRED),
+    ("archived", ARCHIVED),
+    ("reason", REASON),
+    ("colour", COLOUR),
+    ("wrote_at", WROTE_AT),
+)
+
+
 def unpack(row: Packed, folder: str) -> RunRow:
     """The row that was packed."""
-    shape: Shape = row[SHAPE]
-    return RunRow(
-        name=row[NAME],
-        state=row[STATE],
-        config=shape.part(row, "config"),
-        metrics=shape.part(row, "metrics"),
-        best=shape.part(row, "best"),
-        tags=row[TAGS],
-        created=row[CREATED],
-        duration_s=row[DURATION],
-        step=row[STEP],
-        checkpoints=row[CHECKPOINTS],
-        nbytes=row[NBYTES],
-        parent=row[PARENT],
-        script=row[SCRIPT],
-        note=row[NOTE],
-        starred=row[STARRED],
-        archived=row[ARCHIVED],
-        first=shape.part(row, "first"),
-        lowest=shape.part(row, "lowest"),
-        highest=shape.part(row, "highest"),
-        folder=folder,
-        wrote_at=row[WROTE_AT],
-        reason=row[REASON],
-        colour=row[COLOUR],
-    )
+    made = _Unpacked.__new__(_Unpacked)
+    values = {name: row[place] for name, place in _OF_A_ROW}
+    made.__dict__.update(values, folder=folder, label="", differs={}, _packed=row)
+    return made
 
 
 def newest_first(row: Packed) -> tuple[float, str]:

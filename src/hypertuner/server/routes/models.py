@@ -31,6 +31,9 @@ router = APIRouter(prefix="/api")
 _LONGEST = 10_000
 _ENDINGS = {"safetensors": ".safetensors", "state_dict": ".pth", "file": ".pt"}
 _CHUNK = 1 << 20
+_LOOKED_AT = 200
+_MOST_RUNS = 5000
+"""Whose checkpoints are listed at once: the newest; a query finds those of older ones."""
 
 
 @router.get("/checkpoints")
@@ -45,12 +48,10 @@ def checkpoints(
 ) -> CheckpointsPage:
     """The checkpoints of the runs that a query describes."""
     engines = state.acting
-    table = engines.rows()
-    born = family.children(engines.family.births(table.rows))
-    chosen = table.filter(query) if query.strip() else table.in_sight()
-    return engines.checkpoints.page(
-        chosen.rows, born, sort=sort or None, descending=descending, offset=offset, limit=limit
-    )
+    rows, left_out = engines.known.with_checkpoints(query, _MOST_RUNS)
+    born = family.children(engines.births())
+    page = engines.checkpoints.page(rows, born, sort=sort or None, descending=descending, offset=offset, limit=limit)
+    return page.model_copy(update={"runs_left_out": left_out})
 
 
 @router.get("/checkpoints/{run}/{which}")
@@ -60,7 +61,7 @@ def checkpoint(run: str, which: str, state: Current) -> CheckpointDetail:
     engines = state.acting
     opened = state.storage.open(run)
     saved = engines.checkpoints.find(opened, which)
-    births = engines.family.births(engines.rows().rows)
+    births = engines.births()
     return tensors.detail_of(opened, saved, family.children(births).get(opened.name, []))
 
 
@@ -106,9 +107,10 @@ def lineage(
 ) -> Lineage:
     """The family of a run, or of all that have one."""
     engines = state.acting
-    rows = engines.rows().rows
+    births = engines.births()
     name = state.storage.open(run).name if run else None
-    return family.tree(rows, engines.family.births(rows), run=name, metric=metric or None, look=engines.look)
+    look = engines.reading.look_of
+    return family.tree(engines.known.row, births, run=name, metric=metric or None, look=look)
 
 
 @router.get("/cleaning")
@@ -123,7 +125,10 @@ def cleaning(state: Current, most_bytes: Annotated[int | None, Query(ge=0, le=1 
 def clean(asked: CleanAsked, state: Current) -> ActionDone:
     """Let the storage come down to a size; what goes is in the trash afterwards."""
     with state.acting.acts:
-        return room.clean(state.storage, asked.most_bytes)
+        done = room.clean(state.storage, asked.most_bytes)
+    state.acting.draining.revision += 1
+    state.reading.look(*done.done[:_LOOKED_AT])
+    return done
 
 
 def _chunks(file: io.FileIO) -> Iterator[bytes]:

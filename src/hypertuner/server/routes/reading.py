@@ -132,7 +132,7 @@ def export_series(state: Current, run: Names, metric: Name) -> Response:
 async def live(websocket: WebSocket) -> None:
     """What changes, as long as the tab listens."""
     state: State = websocket.app.state.hypertuner
-    await Live(websocket, state.server, state.reading, getattr(state, "acting", None)).run()
+    await Live(websocket, state.server, state.reading, state.acting).run()
 
 
 def _named(state: State, names: list[str]) -> list[Packed]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from hypertuner.errors import RunNotFoundError
-from hypertuner.index.row import RunRow
 from hypertuner.index.runs import read_row
 from hypertuner.server.attachment import attachment
 from hypertuner.server.contract.detail import FileText, OutputLines, OutputMatches, RunDetail
+from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.contract.series import HistogramValue, MediaList, OneValue
 from hypertuner.server.guard import needs
 from hypertuner.server.panel import folder, media
@@ -35,15 +34,16 @@ def run_detail(name: str, state: Current) -> RunDetail:
     engines = state.acting
     run = state.storage.open(name)
     row = read_row(run)
-    births = engines.family.births(_with(row, engines.rows().rows))
+    births = engines.births()
+    parent = next((birth for birth in births if birth.child == run.name), None)
     return detail_of(
         run,
         row,
-        engines.shown(row),
+        RunRow.model_validate(engines.reading.row(run.name)),
         storage=state.storage,
         saved=engines.checkpoints.of(run),
         born=children(births).get(run.name, []),
-        parent=next((birth for birth in births if birth.child == run.name), None),
+        parent=parent or next(iter(engines.family.births([row])), None),
         has_media=bool(engines.media.all_of(run)),
     )
 
@@ -143,8 +143,3 @@ def _attempt(run: Run, number: int | None) -> Attempt:
         what = f"attempt {number}" if number is not None else "attempt yet: it has not started"
         raise RunNotFoundError(f"Run {run.name!r} has no {what}.")
     return found
-
-
-def _with(row: RunRow, rows: Sequence[RunRow]) -> Sequence[RunRow]:
-    """The rows, with one of a run that is too new to be among them."""
-    return rows if any(one.name == row.name for one in rows) else [row, *rows]

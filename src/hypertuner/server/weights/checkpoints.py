@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypertuner.checkpoint import offer
 from hypertuner.checkpoint.about import About, about
@@ -24,7 +24,7 @@ from hypertuner.store.layout import AttemptLayout
 
 MODEL = "model"
 """What stands for the checkpoint of a run that has no other file than its model.pt."""
-_FIRST_BEST = ("saved_at", "size", "step")
+_BY_PLACE = ("saved_at", "size", "step", "run")
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,22 @@ class Saved:
         )
 
 
+class _Place(NamedTuple):
+    """Where a checkpoint lies, as far as folders tell: enough to find a window of ten thousand."""
+
+    run: Run
+    step: int
+    changed_at: float
+    nbytes: int
+
+
 class Checkpoints:
     """The checkpoints of runs. Safe for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[object, list[Saved]]] = {}
+        self._listed: dict[str, tuple[object, list[_Place]]] = {}
 
     def of(self, run: Run) -> list[Saved]:
         """Those of one run that a reference can name, oldest first; [] for one that cannot be read."""
@@ -121,14 +131,40 @@ class Checkpoints:
         limit: int,
     ) -> CheckpointsPage:
         """A window of the checkpoints of these runs; newest first unless `sort` says. Raises: QueryError."""
-        found = [saved for row in rows if row.checkpoints and row.folder for saved in self.of(Run(Path(row.folder)))]
-        found = _sorted(found, sort or "saved_at", descending)
+        runs = [Run(Path(row.folder)) for row in rows if row.checkpoints and row.folder]
+        if sort in (None, *_BY_PLACE):
+            places = _in_order([place for run in runs for place in self._places(run)], sort or "saved_at", descending)
+            matched, nbytes = len(places), sum(place.nbytes for place in places)
+            of = {place.run.name: place.run for place in places[offset : offset + limit]}
+            known = {(name, saved.file.step): saved for name, run in of.items() for saved in self.of(run)}
+            wanted = [known.get((place.run.name, place.step)) for place in places[offset : offset + limit]]
+            window = [saved for saved in wanted if saved is not None]
+        else:
+            found = _sorted([saved for run in runs for saved in self.of(run)], sort, descending)
+            matched, nbytes = len(found), sum(saved.nbytes for saved in found)
+            window = found[offset : offset + limit]
         return CheckpointsPage(
-            matched=len(found),
+            matched=matched,
             offset=offset,
-            rows=[saved.row(born.get(saved.run, ())) for saved in found[offset : offset + limit]],
-            nbytes=sum(saved.nbytes for saved in found),
+            rows=[saved.row(born.get(saved.run, ())) for saved in window],
+            nbytes=nbytes,
         )
+
+    def _places(self, run: Run) -> list[_Place]:
+        """The same as `of`, without reading a file."""
+        key = str(run.folder)
+        try:
+            stamp = _stamp(run)
+            with self._lock:
+                known = self._listed.get(key)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            found = _placed(run)
+        except (StorageError, OSError):
+            return []
+        with self._lock:
+            self._listed[key] = stamp, found
+        return found
 
 
 def _stamp(run: Run) -> object:
@@ -185,6 +221,29 @@ def _saved(run: Run) -> list[Saved]:
     return found
 
 
+def _placed(run: Run) -> list[_Place]:
+    found = []
+    for file in {file.step: file for file in offer.on_path(run)}.values():
+        try:
+            status = file.path.stat()
+        except OSError:  # retention took it meanwhile
+            continue
+        found.append(_Place(run, file.step, status.st_mtime, status.st_size))
+    if found or not run.layout.model.exists():
+        return found
+    return [_Place(run, saved.file.step, saved.changed_at, saved.nbytes) for saved in _saved(run)]
+
+
+def _in_order(places: list[_Place], sort: str, descending: bool | None) -> list[_Place]:
+    keys: Mapping[str, Callable[[_Place], Any]] = {
+        "saved_at": lambda place: (place.changed_at, place.step),
+        "size": lambda place: place.nbytes,
+        "step": lambda place: place.step,
+        "run": lambda place: (place.run.name, place.step),
+    }
+    return sorted(places, key=keys[sort], reverse=sort != "run" if descending is None else descending)
+
+
 def _told(path: Path) -> tuple[About | None, str | None]:
     try:
         return about(path), None
@@ -194,13 +253,11 @@ def _told(path: Path) -> tuple[About | None, str | None]:
 
 def _sorted(found: list[Saved], sort: str, descending: bool | None) -> list[Saved]:
     names = {key for saved in found if saved.about is not None for key in saved.about.metrics}
-    if sort not in (*_FIRST_BEST, "run") and found and sort not in names:
-        todo = did_you_mean(sort, [*_FIRST_BEST, "run", *sorted(names)])
+    if found and sort not in names:
+        todo = did_you_mean(sort, [*_BY_PLACE, *sorted(names)])
         raise QueryError(f"No checkpoint has {sort[:80]!r} to sort by.{todo}", query=sort, position=0)
     if descending is None:
-        descending = sort in _FIRST_BEST or (sort != "run" and direction(sort) == "max")
-    if sort == "run":
-        return sorted(found, key=lambda saved: (saved.run, saved.file.step), reverse=descending)
+        descending = direction(sort) == "max"
     valued = [(_value(saved, sort), saved) for saved in found]
     present = [(value, saved) for value, saved in valued if value is not None]
     present.sort(key=lambda pair: pair[0], reverse=descending)
@@ -208,13 +265,6 @@ def _sorted(found: list[Saved], sort: str, descending: bool | None) -> list[Save
 
 
 def _value(saved: Saved, sort: str) -> float | None:
-    if sort == "size":
-        return float(saved.nbytes)
-    if sort == "step":
-        return float(saved.file.step)
-    if sort == "saved_at":
-        told = saved.about.run.get("saved_at") if saved.about is not None else None
-        return records.seconds(str(told)) if told else saved.changed_at
     value: Any = saved.about.metrics.get(sort) if saved.about is not None else None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
     return float(value) if is_number else None

@@ -60,12 +60,13 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
   );
   const metrics = useMetrics(rows, known);
   const [box, setBox] = useState<HTMLDivElement | null>(null);
-  const room = useHeight(box);
+  const room = useSize(box);
   const shown = text ? metrics.filter((one) => one.key.toLowerCase().includes(text.toLowerCase())) : metrics;
   const groups = useMemo(() => groupsOf(shown), [shown]);
   const full = isPanel ? undefined : metrics.find((one) => one.key === view.chart);
-  const perRow = isPanel ? 2 : view.perRow;
-  const height = heightIn(room, perRow, groups);
+  const fitting = Math.max(1, Math.floor(room.width / LEAST_PX));
+  const perRow = Math.min(isPanel ? 2 : view.perRow, fitting) as 1 | 2 | 3;
+  const height = heightIn(room.height, perRow, groups);
   const one = (column: MetricColumn, height: number): ReactNode => (
     <ChartCard
       key={column.key}
@@ -139,6 +140,8 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
 
 const HEAD_PX = 38;
 const MOST_PX = 420;
+/** Narrower than this, a chart is no longer read. */
+const LEAST_PX = 280;
 
 /** A few charts share the room that there is; many have the height that they are read well at. */
 function heightIn(room: number, perRow: 1 | 2 | 3, groups: readonly [string, readonly MetricColumn[]][]): number {
@@ -149,15 +152,15 @@ function heightIn(room: number, perRow: 1 | 2 | 3, groups: readonly [string, rea
   return Math.max(usual, Math.min(MOST_PX, each));
 }
 
-function useHeight(box: HTMLElement | null): number {
-  const [height, setHeight] = useState(0);
+function useSize(box: HTMLElement | null): { width: number; height: number } {
+  const [size, setSize] = useState({ width: 900, height: 0 });
   useEffect(() => {
     if (!box) return undefined;
-    const sized = new ResizeObserver(() => setHeight(box.clientHeight));
+    const sized = new ResizeObserver(() => setSize({ width: box.clientWidth, height: box.clientHeight }));
     sized.observe(box);
     return () => sized.disconnect();
   }, [box]);
-  return height;
+  return size;
 }
 
 const fill = (chart: string | null) => changeView({ chart });
@@ -215,7 +218,7 @@ function InView({ height, children }: { height: number; children: () => ReactNod
 /** One chart, as high as there is room. */
 function Full({ children }: { children: (height: number) => ReactNode }) {
   const [box, setBox] = useState<HTMLDivElement | null>(null);
-  const height = useHeight(box) - HEAD_PX - 2 * GAP_PX;
+  const height = useSize(box).height - HEAD_PX - 2 * GAP_PX;
   return (
     <div ref={setBox} className={css.full}>
       {height > 0 && children(height)}

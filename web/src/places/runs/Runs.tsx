@@ -22,7 +22,8 @@ import { SelectionBar } from './SelectionBar';
 import { usualColumns } from './columns';
 import { useTable } from './useTable';
 
-const split = kept<number>('split', 0.38);
+const USUAL_SPLIT = 0.4;
+const split = kept<number>('split', USUAL_SPLIT);
 
 export function Runs() {
   const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
@@ -168,7 +169,7 @@ function Divider() {
       aria-valuemin={0}
       aria-valuemax={100}
       className={css.divider}
-      onDoubleClick={() => put(0.38)}
+      onDoubleClick={() => put(USUAL_SPLIT)}
       onPointerDown={(event) => {
         event.preventDefault();
         const handle = event.currentTarget;

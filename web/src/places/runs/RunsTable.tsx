@@ -126,7 +126,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       {
         id: 'name',
         title: 'name',
-        width: wide['name'] ?? 164,
+        width: wide['name'] ?? 158,
         isFixed: true,
         sort: sorted === 'name' ? direction : 'none',
       },

@@ -21,7 +21,7 @@ export const FACTS: Record<
   string,
   { title: string; width: number; isNumber?: boolean; sort: string | null; tip?: string }
 > = {
-  state: { title: 'state', width: 98, sort: 'state' },
+  state: { title: 'state', width: 88, sort: 'state' },
   created: { title: 'age', width: 66, isNumber: true, sort: 'created', tip: 'When it was made' },
   duration: { title: 'took', width: 78, isNumber: true, sort: 'duration', tip: 'How long it ran' },
   step: { title: 'step', width: 76, isNumber: true, sort: 'step' },
