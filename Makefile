@@ -13,7 +13,7 @@ DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts hatch_build.py)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
 
-.PHONY: help setup web demo check lint types floors openapi test bench faults docs clean
+.PHONY: help setup web page demo check lint types floors openapi test bench faults docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo "make demo     train three small models on handwritten digits and show what hypertuner does with them"
 	@echo "make check    lint (ruff), types (mypy) and floors (import-linter); each is a target of its own, too"
 	@echo "make openapi  write web/openapi.json, out of which the page's types are made, from the server's own types"
-	@echo "make test     make check, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
+	@echo "make page     what tells whether the page's source is sound (types, lint, its tests, its size), then make web"
+	@echo "make test     make check and make page, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
 	@echo "make bench    measure hypertuner against its peers (make bench ARGS='--only log --quick' for a part)"
 	@echo "make faults   plant faults into the code that saves, one by one, and show that the tests find each"
 	@echo "make docs     build the documentation into site/; every warning is an error"
@@ -34,6 +35,9 @@ setup: $(READY)
 
 web: $(READY)
 	@$(BIN)/python scripts/web.py
+
+page: $(READY)
+	@$(BIN)/python scripts/web.py --check
 
 demo: $(DEMO_READY)
 	@$(BIN)/python scripts/web.py --if-can
@@ -55,7 +59,7 @@ openapi: $(READY)
 	@$(BIN)/python scripts/openapi.py
 
 # Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
-test: check web $(TIMM)
+test: check page $(TIMM)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # Beside the environment, not in it: timm asks for torchvision, whose release from PyPI fits one build of torch only,

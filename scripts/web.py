@@ -4,6 +4,7 @@ What was built says of what, by the hash of all its sources: nothing is built tw
 
     python scripts/web.py            build it unless that is done; an error where Node or npm are missing
     python scripts/web.py --if-can   the same, but without Node it is only told
+    python scripts/web.py --check    everything that tells whether the source is sound, then the same
 """
 
 from __future__ import annotations
@@ -41,13 +42,17 @@ def built_from(built: Path = BUILT) -> str | None:
     return stamp.read_text(encoding="utf-8").strip() if is_there else None
 
 
-def build() -> None:
-    """Install what the page is built with, if that has changed, and build it."""
+def install() -> None:
+    """Install what the page is built with, if that has changed."""
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()
     installed = SOURCE / "node_modules" / ".installed-from"
     if not installed.is_file() or installed.read_text(encoding="utf-8") != lock:
         _npm("ci", "--no-audit", "--no-fund")
         installed.write_text(lock, encoding="utf-8")
+
+
+def build() -> None:
+    """Build it."""
     source = hash_of_source()
     (BUILT / STAMP).unlink(missing_ok=True)
     _npm("run", "build")
@@ -65,7 +70,7 @@ def _npm(*words: str) -> None:
 
 def main(words: list[str]) -> None:
     """Build it where it is not."""
-    if built_from() == hash_of_source():
+    if built_from() == hash_of_source() and "--check" not in words:
         return
     missing = [command for command in ("node", "npm") if shutil.which(command) is None]
     if missing:
@@ -75,7 +80,11 @@ def main(words: list[str]) -> None:
             print(said, file=sys.stderr)
             return
         sys.exit(said)
+    if "--check" in words:
+        install()
+        _npm("run", "check")
     print("building the page (the first time also what it is built with: a minute)")
+    install()
     build()
     size = sum(path.stat().st_size for path in BUILT.rglob("*.gz"))
     print(f"src/hypertuner/web is ready: {size / 1000:.0f} kB compressed")

@@ -59,6 +59,10 @@ WRITERS: dict[tuple[str, str], str] = {
     ("server/panel/folder.py", "zipfile.ZipFile"): "an archive in memory, handed on piece by piece to who asks for it",
     ("server/panel/folder.py", "archive.open"): "the same",
 }
+WRITERS |= {
+    ("server/panel/folder.py", name): "a zip of a run, made into memory while it is sent"
+    for name in ("zipfile.ZipFile", "archive.open")
+}
 RUNNERS: dict[tuple[str, str], str] = {
     ("checkpoint/recipe/script.py", "exec"): "rebuilds a model's class from the source in a file that is trusted",
     ("checkpoint/format/fresh.py", "pickle.Unpickler"): "imports nothing, and reads no file but what was just made",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.server.made import asking, log, make_run, start, trained
 
@@ -186,6 +187,34 @@ def test_a_completed_query_can_be_asked(storage):
                     assert asker.client.get("/api/runs", params={"query": done}).status_code == 200, done
         (value,) = asker.get("/complete", query="optimizer == ")["completions"]
         assert asker.names("optimizer == " + value["text"]) == ["one"]
+
+
+@pytest.mark.parametrize(
+    "query", ["a" * 10_000, "a." * 5_000, '("' * 5_000, "a in [" + "1," * 4_990, '"' + "x" * 9_000]
+)
+def test_completion_of_a_long_query_takes_no_longer(storage, query):
+    trained(storage, "one", {"lr": 0.1})
+    with asking(storage) as asker:
+        begun = time.monotonic()
+        asker.get("/complete", query=query)
+        assert time.monotonic() - begun < 20  # a search that goes back and forth would take minutes
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=40), st.integers(0, 50))
+def test_completion_answers_whatever_was_typed(some_runs, query, position):
+    found = some_runs.get("/complete", query=query, position=position)
+    for offer in found["completions"]:
+        assert 0 <= offer["start"] <= offer["end"] <= len(query)
+    asked = some_runs.client.get("/api/runs", params={"query": query})
+    assert asked.status_code == (200 if found["error"] is None else 400)
+
+
+@pytest.fixture
+def some_runs(storage):
+    trained(storage, "one", {"lr": 0.1, "name": "x"}, [0.5])
+    with asking(storage) as asker:
+        yield asker
 
 
 def test_completion_points_at_the_mistake_and_still_completes(storage):

@@ -134,6 +134,16 @@ def test_what_happens_to_folders_is_seen_without_asking(storage):
         assert asker.get("/runs")["revision"] > before
 
 
+def test_a_folder_made_by_hand_is_a_run_as_soon_as_it_holds_one(storage):
+    storage.mkdir()
+    with asking(storage) as asker:
+        (storage / "old").mkdir()
+        time.sleep(0.5)
+        assert asker.names() == []
+        (storage / "old" / "config.json").write_text('{"lr": 0.5}')
+        asker.until(lambda: asker.names("lr == 0.5") == ["old"])
+
+
 def test_a_run_that_is_tried_again_runs_again(storage):
     run = trained(storage, "otter")
     with asking(storage) as asker:
@@ -184,7 +194,7 @@ def test_the_index_shows_all_at_once_and_the_folders_correct_it(storage):
 
     catalogue = Catalogue(Storage(storage))
     looking = Looking(catalogue, Outlook(catalogue))
-    looking._open()
+    looking._open_newest()
     assert ([row[1] for row in catalogue.newest_first()], catalogue.is_complete) == (["run-2", "run-1", "run-0"], False)
     with asking(storage) as asker:
         assert [(row["name"], row["note"]) for row in asker.get("/runs")["rows"]] == [("run-1", "new"), ("run-0", "")]

@@ -28,6 +28,8 @@ from hypertuner.store.together import RUN_VARIABLE
 _EVERY_S = 0.1
 _LOOK_EVERY_S = 5.0
 """How often all run folders are looked at, when nothing has told that they changed."""
+_WORTH = 30
+"""Where a look takes long, for there are very many runs: no more than this share of the time goes into it."""
 _START_EVERY_S = 1.0
 """How often it is seen what can be started, when nothing has ended or come: a GPU gets free, a pause is over."""
 _GONE_FOR_S = 5.0
@@ -79,6 +81,7 @@ class Drainer:
         self._troubles: dict[str, str] = {}
         self._seen: object = None
         self._looked_at = 0.0
+        self._look_took_s = 0.0
         self._next_start = 0.0
         self._leaves = False
         self._turn: Turn | None = None
@@ -126,7 +129,7 @@ class Drainer:
                     del self._running[running.entry.name]
                     self._refresh(running.entry)
         changed = self.queue.changed()
-        if changed != self._seen or time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+        if changed != self._seen or time.monotonic() - self._looked_at > max(_LOOK_EVERY_S, self._look_took_s * _WORTH):
             self._seen = changed
             self._look()
             has_changed = True
@@ -157,11 +160,13 @@ class Drainer:
 
     def _look(self) -> None:
         """Read the whole queue."""
-        self._looked_at = time.monotonic()
+        began = time.monotonic()
         self._entries = {}
         for entry in self.queue.entries():
             with self._in_spite_of_the_disk(entry):
                 self._take_up(entry)
+        self._looked_at = time.monotonic()
+        self._look_took_s = self._looked_at - began
 
     def _refresh(self, entry: Entry) -> None:
         """Read one run again."""

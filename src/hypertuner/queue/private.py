@@ -72,6 +72,11 @@ def read(storage: Path, name: str) -> Private | None:
     return Private(environment, tuple(map(_from_json, values.get("arguments", ()))))
 
 
+def is_kept(storage: Path, name: str) -> bool:
+    """Whether something is kept under a name that this user may read."""
+    return name.isalnum() and os.access(folder_of(storage) / f"{name}.json", os.R_OK)
+
+
 def sweep(storage: Path, needed: Iterable[str]) -> None:
     """Remove what no queued run needs any more."""
     kept = set(needed)

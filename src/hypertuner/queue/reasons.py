@@ -18,7 +18,7 @@ def blocked(queue: Queue, entry: Entry) -> str | None:
     """Why a run may not start, whatever room there is; None when it may."""
     if entry.queued.held:
         return "held"
-    if private.read(queue.storage.path, entry.queued.private) is None:
+    if not private.is_kept(queue.storage.path, entry.queued.private):
         return "its environment is not here: another user, or another machine, has queued it"
     for name in entry.queued.after:
         try:

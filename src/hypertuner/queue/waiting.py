@@ -129,9 +129,12 @@ class Queue:
 
     def entries(self) -> list[Entry]:
         """All runs that the queue has to do with, in the order in which they are started."""
-        names = self.storage.folder_names()
-        for gone in self._known.keys() - set(names):
-            del self._known[gone]
+        root = str(self.storage.path)
+        # Of a hundred thousand runs a few are in the queue: one question each, and no object, for the rest.
+        names = [name for name in self.storage.folder_names() if _is_there(f"{root}/{name}/{layout.QUEUED}")]
+        for gone in (self._known.keys() | self.unreadable.keys()) - set(names):
+            self._known.pop(gone, None)
+            self.unreadable.pop(gone, None)
         found = (self._as_known(Run(self.storage.path / name)) for name in names)
         return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.order)
 
@@ -231,6 +234,14 @@ class Queue:
         files.make_folder(self.layout.folder)
         with contextlib.suppress(OSError):
             files.replace(self.layout.changed, b"\n")
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.stat(path)  # noqa: PTH116  # see above
+    except OSError:
+        return False
+    return True
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

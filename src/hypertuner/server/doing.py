@@ -28,6 +28,7 @@ from hypertuner.server.launching.asked import make_out, resolved
 from hypertuner.server.weights.family import children
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.care import check_one_may_leave, check_tag, retag, waiting_children
+from hypertuner.store.names import is_name
 from hypertuner.store.trash import Trash, Trashed
 
 STARTS = frozenset({"stop", "requeue", "resume", "withdraw", "hold", "release"})
@@ -149,10 +150,10 @@ class _Acts:
 
     def _look_for_children(self) -> None:
         """Which runs begin from those that are to go: one that waits or runs holds its parent in its place."""
-        rows = self._engines.rows().rows
+        rows = self._engines.known.with_parent()
         born = children(self._engines.family.births(rows))
-        leaving = [Run(self._storage.path / name) for name in self._names if name in {row.name for row in rows}]
-        alive = (row for row in rows if row.parent and row.state in (RunState.queued, RunState.running))
+        leaving = [Run(self._storage.path / name) for name in self._names if is_name(name)]
+        alive = (row for row in rows if row.state in (RunState.queued, RunState.running))
         self._needed = waiting_children(self._storage, leaving, among=[Run(Path(row.folder)) for row in alive])
         gone = set(self._names)
         kept = [birth.child for name in self._names for birth in born.get(name, ()) if birth.child not in gone]
@@ -208,7 +209,7 @@ class _Acts:
             self._storage,
             self._engines.scripts,
             self._engines.checkpoints,
-            self._engines.lately().table.rows,
+            self._engines.known,
         )
         if run.newest_attempt() is None:
             launch.requeue(run, self._storage, bool(changed_sources(run, order.script.path)))
@@ -221,7 +222,7 @@ class _Acts:
         order = make.order_of(goes_on.run)
         self._engines.scripts.check(order.script)
         terms = Terms(live_code=True, retries=combining.RETRIES)
-        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which, environment=launch.environment())
+        self._queue.add(goes_on.run, order.arguments, terms, resume=goes_on.which)
         return goes_on.run.name
 
     def _pin(self, reference: str, *, off: bool) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated, Protocol
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.engines import Engines
 from hypertuner.server.reading.reading import Reading
 from hypertuner.store import Storage
@@ -50,10 +49,7 @@ class State:
     def __post_init__(self) -> None:
         """Make the engines; none runs yet."""
         self.reading = reading = Reading(self.storage)
-        self.acting = Engines(self.storage, self.launchable, drains=self.drains, slots=self.slots)
-        self.acting.rows = reading.catalogue.table
-        self.acting.shown = lambda row: RunRow.model_validate(reading.row(row.name))
-        self.acting.look = reading.look_of
+        self.acting = Engines(self.storage, self.launchable, reading, drains=self.drains, slots=self.slots)
         draining, machine = self.acting.draining, self.acting.machine
         reading.pulse.counters += [lambda: draining.revision, lambda: machine.count]
         self.engines += [self.reading, self.acting]

@@ -33,6 +33,7 @@ GITIGNORE = ".gitignore"
 TRASH = ".trash"
 QUEUE = ".queue"
 CONFIG = "config.json"
+QUEUED = "queued.json"
 
 WRITTEN_ONCE = frozenset({"source", "media", "checkpoints"})
 """Folders of a run whose files never change once they have their name."""
@@ -101,7 +102,7 @@ class RunLayout:
     record = _Within("run.json")
     source = _Within("source")
     notes = _Within("notes.json")
-    queued = _Within("queued.json")
+    queued = _Within(QUEUED)
     parent = _Within("parent.pt")
     model = _Within("model.pt")
     old_metrics = _Within("logs.csv")

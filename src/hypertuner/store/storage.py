@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ class Storage:
     def folder_names(self) -> tuple[str, ...]:
         """What lies in it and may be a run, by name; () when there is no such folder."""
         try:
-            return tuple(sorted(path.name for path in self.path.iterdir() if not path.name.startswith(".")))
+            # A hundred thousand of them: a Path of each would cost more than all the rest.
+            return tuple(sorted(name for name in os.listdir(self.path) if not name.startswith(".")))  # noqa: PTH208
         except (FileNotFoundError, NotADirectoryError):
             return ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -189,24 +190,23 @@ def test_searches_and_queries_that_are_traps_are_answered_or_refused(served, tex
 
 @pytest.mark.parametrize("route", SOCKETS, ids=named)
 def test_sixty_four_websockets_are_the_most(served, route: Known):
-    opened = []
     headers = {"Authorization": f"Bearer {served.token}"}
-    try:
+
+    def opened():
+        return connect(f"ws://{served.host}{route.path()}", additional_headers=headers)
+
+    with contextlib.ExitStack() as open_:
         for _ in range(64):
-            opened.append(connect(f"ws://{served.host}{route.path()}", additional_headers=headers))
-        with pytest.raises(InvalidStatus):
-            connect(f"ws://{served.host}{route.path()}", additional_headers=headers)
-    finally:
-        for one in opened:
-            one.close()
+            open_.enter_context(opened())
+        with pytest.raises(InvalidStatus), opened():
+            pass
     until = time.monotonic() + 10
     while time.monotonic() < until:  # the server hears of the last ones' end a moment later
         try:
-            connect(f"ws://{served.host}{route.path()}", additional_headers=headers).close()
+            with opened():
+                return
         except InvalidStatus:
             time.sleep(0.1)
-        else:
-            return
     pytest.fail("those that are closed count for ever")
 
 

@@ -15,7 +15,7 @@ from hypertuner.server.state import State
 from hypertuner.store import Storage
 
 UNAUTHORISED = {"error": "unauthorised", "position": None, "key": None}
-OPEN = {"/", "/runs", "/insight", "/models", "/queue", "/assets/{name}", "/favicon.svg", "/favicon.ico", "/api/login"}
+OPEN = {"/", "/runs", "/insight", "/models", "/queue", "/assets/{name}", "/api/login"}
 
 
 def test_every_route_says_what_its_asker_must_be_allowed_to():

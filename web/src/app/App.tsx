@@ -1,5 +1,5 @@
 // The frame around the four places: the bar at the top, what opens over all of them, and keys that work everywhere.
-import { Suspense, lazy, useMemo, useState } from 'react';
+import { Suspense, lazy, useEffect, useMemo, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { session } from '../api/session';
 import { useStore } from '../api/store';
@@ -17,7 +17,7 @@ import { useDefaultSelection } from './selection';
 import { TopBar } from './TopBar';
 import { type Key, useKeys } from './keys';
 import { nextTheme } from './theme';
-import { PLACES, type Place, type Url, go, url, usePlace } from './url';
+import { PLACES, type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
 const Insight = lazy(() => import('../places/Insight').then((m) => ({ default: m.Insight })));
@@ -31,9 +31,9 @@ const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight
 export function App() {
   const place = usePlace();
   const who = useStore(session);
-  const [view] = useView();
-  const params = useStore(url, paramsOf);
-  const newRun = useMemo(() => readNewRun(params), [params]);
+  const [view] = useView('open', 'tab');
+  const asked = useStore(url, newRunOf);
+  const newRun = useMemo(() => readNewRun(JSON.parse(asked) as Params), [asked]);
   const [open, setOpen] = useState<'palette' | 'keys' | null>(null);
   const keys: Key[] = [
     { keys: ['Mod+k'], does: 'Commands', group: 'Everywhere', run: () => setOpen('palette'), whileTyping: true },
@@ -49,6 +49,10 @@ export function App() {
   ];
   useKeys(keys);
   useDefaultSelection();
+  const project = who && !(who instanceof Refusal) ? who.project : '';
+  useEffect(() => {
+    document.title = [view.open ?? TITLES[place], project || 'hypertuner'].join(' · ');
+  }, [view.open, place, project]);
   const Shown = SHOWN[place];
   return (
     <div className={css.app}>
@@ -58,6 +62,7 @@ export function App() {
       <TopBar onPalette={() => setOpen('palette')} onKeys={() => setOpen('keys')} />
       <ConnectionBar />
       <main id="place" tabIndex={-1} className={css.place} aria-label={TITLES[place]}>
+        <h1 className="unseen">{TITLES[place]}</h1>
         {who instanceof Refusal ? (
           <NotIn refusal={who} />
         ) : (
@@ -83,7 +88,8 @@ export function App() {
 }
 
 export const TITLES: Record<Place, string> = { runs: 'Runs', insight: 'Insight', models: 'Models', queue: 'Queue' };
-const paramsOf = (now: Url) => now.params;
+const newRunOf = ({ params }: Url) =>
+  JSON.stringify({ new: params['new'], parent: params['parent'], how: params['how'] });
 
 function NotIn({ refusal }: { refusal: Refusal }) {
   if (refusal.status === 401)

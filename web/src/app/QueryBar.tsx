@@ -22,7 +22,7 @@ export function QueryBar({
   total?: number | null;
   children?: ReactNode;
 }) {
-  const [view] = useView();
+  const [view] = useView('query');
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
   const [text, setText] = useState(view.query);

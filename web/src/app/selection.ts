@@ -22,7 +22,7 @@ export interface Selection {
 }
 
 export function useSelection(): Selection {
-  const [view] = useView();
+  const [view] = useView('selected');
   const usual = useStore(byDefault);
   return view.selected === null ? { names: usual, isDefault: true } : { names: view.selected, isDefault: false };
 }
@@ -44,7 +44,7 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
 
 /** Keeps what is selected when nothing is said fresh; stands once in the page. */
 export function useDefaultSelection(): void {
-  const [view] = useView();
+  const [view] = useView('selected', 'query');
   const isNeeded = view.selected === null;
   const query = view.query;
   const who = useStore(session);

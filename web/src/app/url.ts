@@ -26,8 +26,18 @@ export function formatUrl({ place, params }: Url): string {
   return `/${place}${search ? `?${search}` : ''}`;
 }
 
+/** Browsers refuse more than some addresses a second: while something is dragged, the last one is written. */
+const PAUSE_MS = 200;
+let soon: ReturnType<typeof setTimeout> | null = null;
+
 export const url = makeStore<Url>(parseUrl(location.pathname, location.search));
-addEventListener('popstate', () => url.set(parseUrl(location.pathname, location.search)));
+addEventListener('popstate', () => {
+  // What was to be written was about the page that is left.
+  if (soon !== null) clearTimeout(soon);
+  soon = null;
+  url.set(parseUrl(location.pathname, location.search));
+});
+addEventListener('pagehide', () => write());
 
 export type Patch = Readonly<Record<string, string | null>>;
 
@@ -39,8 +49,23 @@ export function go(patch: Patch, how: { place?: Place; replace?: boolean } = {})
   const after = { place: how.place ?? before.place, params };
   const text = formatUrl(after);
   if (text === formatUrl(before)) return;
-  history[how.replace ? 'replaceState' : 'pushState'](null, '', text);
+  if (how.replace) writeSoon();
+  else {
+    write();
+    history.pushState(null, '', text);
+  }
   url.set(after);
+}
+
+function writeSoon(): void {
+  soon ??= setTimeout(write, PAUSE_MS);
+}
+
+function write(): void {
+  if (soon === null) return;
+  clearTimeout(soon);
+  soon = null;
+  history.replaceState(null, '', formatUrl(url.get()));
 }
 
 /** One word of the URL, and how to change it. */

@@ -1,5 +1,5 @@
 // What of the URL all four places share, as types: filter, order, selection, and how charts are drawn.
-import { useMemo } from 'react';
+import { useCallback, useMemo } from 'react';
 import { useStore } from '../api/store';
 import { type Params, type Patch, type Url, go, url } from './url';
 
@@ -108,10 +108,45 @@ export function writeView(view: View): Patch {
   };
 }
 
-/** The view now, and how to change some of it. */
-export function useView(): [View, (patch: Partial<View>, replace?: boolean) => void] {
-  const params = useStore(url, paramsOf);
-  return [useMemo(() => readView(params), [params]), changeView];
+/** The word of the URL that says each part. */
+const SAID_BY: Record<keyof View, string> = {
+  query: 'q',
+  sort: 'sort',
+  descending: 'desc',
+  group: 'group',
+  columns: 'cols',
+  selected: 'sel',
+  x: 'x',
+  smooth: 'smooth',
+  logY: 'log',
+  logX: 'log',
+  band: 'band',
+  perRow: 'row',
+  chart: 'chart',
+  zoom: 'zoom',
+  archived: 'archived',
+  open: 'run',
+  tab: 'tab',
+};
+
+/** The view now, and how to change some of it. Where parts are named, only they are given, and only they wake it. */
+export function useView<Part extends keyof View = keyof View>(
+  ...parts: Part[]
+): [Pick<View, Part>, (patch: Partial<View>, replace?: boolean) => void] {
+  const words = (parts.length ? parts : (Object.keys(SAID_BY) as Part[])).map((part) => SAID_BY[part]).join(' ');
+  const pick = useCallback(
+    (now: Url) => JSON.stringify(words.split(' ').map((word) => now.params[word] ?? null)),
+    [words],
+  );
+  const said = useStore(url, pick);
+  return [
+    useMemo(() => {
+      const values = JSON.parse(said) as (string | null)[];
+      const entries = words.split(' ').map((word, at) => [word, values[at]] as const);
+      return readView(Object.fromEntries(entries.filter((one): one is [string, string] => one[1] !== null)));
+    }, [said, words]),
+    changeView,
+  ];
 }
 
 export function changeView(patch: Partial<View>, replace = false): void {
@@ -155,5 +190,3 @@ export function readNewRun(params: Params): NewRunFrom | null {
     ...(params['set'] ? { set: Object.fromEntries(new URLSearchParams(params['set'])) } : {}),
   };
 }
-
-const paramsOf = (now: Url) => now.params;

@@ -2,7 +2,7 @@
 import type uPlot from 'uplot';
 import type { XKind } from './axis';
 import { type Drawn, trace, traceBand } from './line';
-import { pixel, rasterLine } from './raster';
+import { pixel, rasterBand, rasterLine } from './raster';
 import type { Window } from './resample';
 import { type Scale, share } from './scale';
 
@@ -38,6 +38,7 @@ const MOST_LINES = 24;
 const MOST_BANDS = 12;
 const MOST_BROKEN = 30;
 const DIMMED = 0.27;
+const BAND_OPACITY = 0.15;
 
 export class Painter {
   private scene!: Scene;
@@ -92,11 +93,19 @@ export class Painter {
     const { toX, toY } = this.scales(0, 0, bbox);
     const { columns } = this.scene.window;
     const work = this.scene.drawn.reduce((sum, one) => sum + Math.min(one.last - one.first, 2 * columns), 0);
-    ctx.lineJoin = 'round';
+    // Round joins cost more than the lines, and are not seen at this width.
+    ctx.lineJoin = 'bevel';
     if (this.scene.drawn.length > MOST_LINES && work > MOST_LINES * 2 * columns) this.raster(ctx, width, height, toY);
     else {
-      if (this.scene.drawn.length <= MOST_BANDS)
-        for (const one of this.scene.drawn) this.band(ctx, one, 0.13, toX, toY);
+      const bands = this.scene.drawn.length <= MOST_BANDS ? this.scene.drawn : [];
+      this.rasterBands(
+        ctx,
+        width,
+        height,
+        toY,
+        bands.filter((one) => !one.isExact && one.band.length > 0),
+      );
+      for (const one of bands) if (one.isExact) this.band(ctx, one, BAND_OPACITY, toX, toY);
       for (const one of this.scene.drawn)
         this.stroke(ctx, one, one.line.isBackground ? 1 : 1.5, one.line.isBackground ? 0.7 : 1, toX, toY);
     }
@@ -188,15 +197,33 @@ export class Painter {
   }
 
   private raster(ctx: CanvasRenderingContext2D, width: number, height: number, toRow: (value: number) => number): void {
-    if (this.picture?.image.width !== width || this.picture.image.height !== height) {
-      const image = new ImageData(width, height);
-      this.picture = { image, pixels: new Uint32Array(image.data.buffer) };
-    }
-    const { image, pixels } = this.picture;
-    pixels.fill(0);
+    const { image, pixels } = this.blank(width, height);
     const thickness = Math.max(1, Math.round(devicePixelRatio));
     for (const { columns, line } of this.scene.drawn)
       rasterLine(pixels, width, height, columns, toRow, pixel(line.colour, 0.95), thickness);
     ctx.putImageData(image, 0, 0);
+  }
+
+  private rasterBands(
+    ctx: CanvasRenderingContext2D,
+    width: number,
+    height: number,
+    toRow: (value: number) => number,
+    bands: readonly Drawn[],
+  ): void {
+    if (bands.length === 0) return;
+    const { image, pixels } = this.blank(width, height);
+    for (const { band, line } of bands)
+      rasterBand(pixels, width, height, band, toRow, pixel(line.colour), BAND_OPACITY);
+    ctx.putImageData(image, 0, 0);
+  }
+
+  private blank(width: number, height: number): { image: ImageData; pixels: Uint32Array } {
+    if (this.picture?.image.width !== width || this.picture.image.height !== height) {
+      const image = new ImageData(width, height);
+      this.picture = { image, pixels: new Uint32Array(image.data.buffer) };
+    }
+    this.picture.pixels.fill(0);
+    return this.picture;
   }
 }

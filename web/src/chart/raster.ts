@@ -54,3 +54,48 @@ export function rasterLine(
     lastRow = b;
   }
 }
+
+/** Lays the area between least and greatest of each column over what is there. */
+export function rasterBand(
+  pixels: Uint32Array,
+  width: number,
+  height: number,
+  out: Float64Array,
+  toPixel: (value: number) => number,
+  colour: number,
+  opacity: number,
+): void {
+  const columns = out.length / 2;
+  const scale = width / columns;
+  let before: [number, number] | null = null;
+  for (let c = 0; c < columns; c++) {
+    const first = out[2 * c]!;
+    if (first !== first) continue;
+    if (first === GAP) {
+      before = null;
+      continue;
+    }
+    const [a, b] = [toPixel(first), toPixel(out[2 * c + 1]!)];
+    const [top, bottom] = a < b ? [a, b] : [b, a];
+    // A column reaches to the one before it, so that a steep band has no steps of air.
+    const from = Math.max(0, Math.floor(before ? Math.min(top, before[1]) : top));
+    const to = Math.min(height - 1, Math.ceil(before ? Math.max(bottom, before[0]) : bottom));
+    const left = Math.floor(c * scale);
+    const right = Math.min(width, Math.max(left + 1, Math.floor((c + 1) * scale)));
+    for (let y = from; y <= to; y++)
+      for (let x = left; x < right; x++) pixels[y * width + x] = over(pixels[y * width + x]!, colour, opacity);
+    before = [top, bottom];
+  }
+}
+
+/** One colour over another, both as pixels; the lower one may be translucent, too. */
+function over(below: number, colour: number, opacity: number): number {
+  const under = (below >>> 24) / 255;
+  const alpha = opacity + under * (1 - opacity);
+  const share = opacity / alpha;
+  const mix = (shift: number) => {
+    const old = (below >>> shift) & 255;
+    return Math.round(old + (((colour >>> shift) & 255) - old) * share) << shift;
+  };
+  return ((Math.round(alpha * 255) << 24) | mix(16) | mix(8) | mix(0)) >>> 0;
+}

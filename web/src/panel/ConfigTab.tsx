@@ -20,11 +20,7 @@ export function ConfigTab({ detail }: { detail: Detail }) {
       <div className={css.line}>
         {detail.parent && (
           <p className={css.soft}>
-            {detail.parent_how === 'fork'
-              ? 'Forked from'
-              : detail.parent_how === 'weights'
-                ? 'Started from the weights of'
-                : 'Began from'}{' '}
+            {detail.parent_how === 'fork' ? 'Forked from' : 'Started from the weights of'}{' '}
             <button type="button" className={css.link} onClick={() => parentRun && openRun(parentRun)}>
               {detail.parent}
             </button>
@@ -57,7 +53,9 @@ export function ConfigTab({ detail }: { detail: Detail }) {
               <th scope="col">setting</th>
               <th scope="col">value</th>
               {detail.parent && <th scope="col">parent</th>}
-              <th scope="col" aria-label="remarks" />
+              <th scope="col">
+                <span className="unseen">remarks</span>
+              </th>
             </tr>
           </thead>
           <tbody>

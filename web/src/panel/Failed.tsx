@@ -42,7 +42,7 @@ export function Failed({ detail, failure }: { detail: Detail; failure: Schema<'F
       </div>
       {failure.last_lines.length > 0 && (
         <>
-          <h4>The last {failure.last_lines.length} lines that it printed</h4>
+          <h3>The last {failure.last_lines.length} lines that it printed</h3>
           <div className={css.lines} tabIndex={0} role="region" aria-label="Last lines of output">
             {failure.last_lines.map((line, at) => (
               <Line key={at} text={line} />

@@ -28,7 +28,7 @@ export function FilesTab({ detail }: { detail: Detail }) {
       </div>
       <table className={css.table}>
         <tbody>
-          {detail.files.map((file) => (
+          {inOrder(detail.files).map((file) => (
             <tr key={file.id} className={names(open === file.id && css.changedRow)}>
               <th scope="row">
                 {TEXT.test(file.name) ? (
@@ -59,7 +59,7 @@ export function FilesTab({ detail }: { detail: Detail }) {
       {open && <FileText key={open} path={`${of}/text/${encodeURIComponent(open)}`} />}
       {environment.length > 0 && (
         <>
-          <h4>Environment</h4>
+          <h3>Environment</h3>
           <table className={css.table}>
             <tbody>
               {environment.map(([key, one]) => (
@@ -73,6 +73,14 @@ export function FilesTab({ detail }: { detail: Detail }) {
         </>
       )}
     </div>
+  );
+}
+
+/** What people look for first: the run's own files, its sources, then what each attempt left. */
+function inOrder(files: readonly Schema<'FileEntry'>[]): Schema<'FileEntry'>[] {
+  const rank = (name: string) => (name.startsWith('attempts/') ? 2 : name.includes('/') ? 1 : 0);
+  return [...files].sort(
+    (a, b) => rank(a.name) - rank(b.name) || a.name.localeCompare(b.name, 'en', { numeric: true }),
   );
 }
 

@@ -54,7 +54,7 @@ export function Media({ detail }: { detail: Detail }) {
       </div>
       {groups.map((group) => (
         <section key={group} aria-label={group}>
-          <h4>{group}</h4>
+          <h3>{group}</h3>
           <div className={css.beside}>
             {shown.map((run) => {
               const item = nearest(lists[run]!, group, step);

@@ -1,5 +1,5 @@
 // What the script printed: a million lines, following, searching, only errors.
-import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import { type CSSProperties, useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { download, get } from '../api/ask';
 import { useStore } from '../api/store';
 import type { Schema } from '../api/types';
@@ -60,7 +60,8 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
   const [isFollowing, setFollowing] = useState(true);
   const [text, setText] = useState('');
   const [isErrors, setErrors] = useState(false);
-  const [at, setAt] = useState(0);
+  // Which match one is at; -1 before the first one is gone to.
+  const [at, setAt] = useState(-1);
   const found = useMatches(name, attempt, text, isErrors, total);
   const only = isErrors ? (found?.lines ?? null) : null;
   const rows = only ? only.length : total;
@@ -85,7 +86,8 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
   );
   const go = (step: number) => {
     if (!found?.lines.length) return;
-    const next = (at + step + found.lines.length) % found.lines.length;
+    const from = at < 0 && step < 0 ? 0 : at;
+    const next = (from + step + found.lines.length) % found.lines.length;
     setAt(next);
     setFollowing(false);
     list.current?.scrollTo(only ? next : found.lines[next]!, 'middle');
@@ -93,7 +95,7 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
   useKeys([{ keys: ['/'], does: 'Search the output', group: 'Run', run: () => field.current?.focus() }]);
   const here = found?.lines[at];
   return (
-    <div className={css.output}>
+    <div className={css.output} style={{ '--number': `${count(total).length + 4}ch` } as CSSProperties}>
       <div className={css.bar}>
         {attempts.length > 1 && (
           <Select
@@ -114,7 +116,7 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
           spellCheck={false}
           onChange={(event) => {
             setText(event.target.value);
-            setAt(0);
+            setAt(-1);
           }}
           onKeyDown={(event) => {
             if (event.key === 'Enter') {
@@ -131,7 +133,7 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
             <span className={css.soft} role="status">
               {found
                 ? found.total
-                  ? `${count(at + 1)} of ${count(found.total)}${found.is_cut ? '+' : ''}`
+                  ? `${at < 0 ? '' : `${count(at + 1)} of `}${count(found.total)}${found.is_cut ? '+' : ''}${at < 0 ? ' found' : ''}`
                   : 'nothing found'
                 : '…'}
             </span>
@@ -144,7 +146,7 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
           checked={isErrors}
           onChange={(on) => {
             setErrors(on);
-            setAt(0);
+            setAt(-1);
           }}
         />
         <span className={css.grow} />

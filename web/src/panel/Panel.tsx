@@ -137,6 +137,16 @@ function Doing({ detail }: { detail: Detail }) {
     { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayEdit && void remove(row.name) },
   ]);
   const more: MenuItem[] = [
+    ...(['failed', 'crashed', 'stopped', 'finished', 'pruned'].includes(row.state)
+      ? [
+          {
+            text: 'Queue again: a new run like it',
+            icon: 'again' as const,
+            run: () => void act('requeue', [row.name]),
+            disabled: mayRun ? null : 'This link may only look',
+          },
+        ]
+      : []),
     ...(detail.can_resume && row.state === 'finished'
       ? [
           {
@@ -199,6 +209,17 @@ function Doing({ detail }: { detail: Detail }) {
           onClick={() => void act('resume', [row.name])}
         >
           Resume
+        </Button>
+      )}
+      {row.state === 'draft' && !detail.is_waiting && (
+        <Button
+          size="small"
+          kind="primary"
+          icon="play"
+          disabled={!mayRun}
+          onClick={() => void act('requeue', [row.name])}
+        >
+          Queue it
         </Button>
       )}
       {detail.is_waiting && (

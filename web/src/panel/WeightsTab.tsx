@@ -28,7 +28,9 @@ export function WeightsTab({ detail }: { detail: Detail }) {
         <thead>
           <tr>
             <th scope="col">step</th>
-            <th scope="col" aria-label="role" />
+            <th scope="col">
+              <span className="unseen">role</span>
+            </th>
             {metrics.map((metric) => (
               <th key={metric} scope="col" className={css.right}>
                 {metric}
@@ -38,7 +40,9 @@ export function WeightsTab({ detail }: { detail: Detail }) {
               size
             </th>
             <th scope="col">saved</th>
-            <th scope="col" aria-label="to do" />
+            <th scope="col">
+              <span className="unseen">to do</span>
+            </th>
           </tr>
         </thead>
         <tbody>

@@ -21,11 +21,11 @@ export function Dialog({ title, onClose, children, footer, width = 560, bare = f
   const id = useId();
   useEffect(() => {
     const dialog = ref.current!;
-    // Where nothing asks for the focus, it is the dialog's: not its button to close.
-    const inside = document.activeElement;
-    const wanted = inside instanceof HTMLElement && dialog.contains(inside) ? inside : dialog;
     dialog.showModal();
-    wanted.focus();
+    // Where one can type, one types; else the focus is the dialog's, not its button to close.
+    (
+      dialog.querySelector<HTMLElement>('[data-body] :is(input[type="text"], input:not([type]), textarea)') ?? dialog
+    ).focus();
     return () => dialog.close();
   }, []);
   return (
@@ -48,7 +48,9 @@ export function Dialog({ title, onClose, children, footer, width = 560, bare = f
           <h2 id={id}>{title}</h2>
           {!bare && <IconButton icon="close" label="Close" keys="Escape" onClick={onClose} />}
         </header>
-        <div className={names(css.body, bare && css.bare)}>{children}</div>
+        <div data-body className={names(css.body, bare && css.bare)}>
+          {children}
+        </div>
         {footer && <footer className={css.footer}>{footer}</footer>}
       </div>
     </dialog>
@@ -69,13 +71,13 @@ export function Sheet({ title, onClose, children, footer, width = 520 }: DialogP
     };
   }, []);
   return (
-    <aside ref={ref} role="dialog" aria-labelledby={id} tabIndex={-1} className={css.sheet} style={{ width }}>
-      <header className={css.header}>
+    <section ref={ref} role="dialog" aria-labelledby={id} tabIndex={-1} className={css.sheet} style={{ width }}>
+      <div className={css.header}>
         <h2 id={id}>{title}</h2>
         <IconButton icon="close" label="Close" keys="Escape" onClick={onClose} />
-      </header>
+      </div>
       <div className={css.body}>{children}</div>
-      {footer && <footer className={css.footer}>{footer}</footer>}
-    </aside>
+      {footer && <div className={css.footer}>{footer}</div>}
+    </section>
   );
 }

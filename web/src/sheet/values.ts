@@ -23,6 +23,7 @@ export function kindOf(value: Value): Kind {
 /** How a number is written shortest: 3e-4, 0.01, 128. */
 export function spellNumber(value: number): string {
   const plain = String(value);
+  if (Number.isInteger(value)) return plain;
   const short = value.toExponential().replace('e+', 'e');
   return short.length < plain.length ? short : plain;
 }

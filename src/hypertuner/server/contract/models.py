@@ -18,6 +18,8 @@ class CheckpointsPage(BaseModel):
     rows: list[CheckpointRow]
     nbytes: int
     """Of all of them."""
+    runs_left_out: int = 0
+    """Older runs whose checkpoints are not among them: a query finds these."""
 
 
 class TensorRow(BaseModel):

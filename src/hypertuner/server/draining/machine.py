@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,9 +23,10 @@ _LOOKS_FOR_GPUS_EVERY_S = 60.0
 class Machine:
     """Samples this machine while it is started. Safe for several threads."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, besides: Callable[[], None] = lambda: None) -> None:
+        """`place` lies on the disk that is asked for its room; `besides` is called at every sample."""
         self._place = place
-        """What lies on the disk that is asked for its room."""
+        self._besides = besides
         self._samples: deque[MachineSample] = deque(maxlen=_KEPT)
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
@@ -69,6 +71,7 @@ class Machine:
                 with contextlib.suppress(OSError, psutil.Error):
                     self._samples.append(self._sample(meter))
                     self.count += 1
+                    self._besides()
 
     def _sample(self, meter: GpuMeter | None) -> MachineSample:
         memory = psutil.virtual_memory()

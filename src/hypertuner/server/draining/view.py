@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Literal
 
 from hypertuner.errors import StorageError
 from hypertuner.index.progress import Learnt, Progress, progress_of
 from hypertuner.index.row import label_of
-from hypertuner.index.table import RunRow, RunTable
+from hypertuner.index.table import RunRow
 from hypertuner.queue.reasons import why_waiting
 from hypertuner.queue.turn import Drains, drained_by
 from hypertuner.queue.waiting import Entry, Queue
 from hypertuner.server.contract.queue import QueueView, RunningRun, WaitingRun
 from hypertuner.server.draining.drains import Draining
 from hypertuner.server.draining.outlook import outlook
+from hypertuner.server.known import Known
 from hypertuner.store import RunState, Storage, records
 from hypertuner.store.figures import newest_figures
 
 _ALL_EVERY_S = 5.0
+_WORTH = 30
+"""Of very many runs a look at all takes long: no more than this share of the time goes into it."""
 _LEARNS_EVERY_S = 10.0
 _GOOD_FOR_S = 0.4
+_MOST_ROWS = 1000
+"""Of those that wait farther back nobody asks yet what they will take."""
 
 
 class QueueSeen:
     """The queue of one storage, looked at again and again: all run folders only when it may have changed. Safe for
     several threads."""
 
-    def __init__(self, storage: Storage, draining: Draining, rows: Callable[[], RunTable]) -> None:
+    def __init__(self, storage: Storage, draining: Draining, known: Known) -> None:
+        self._runs = known
         self._queue = Queue(storage)
         self._draining = draining
-        self._rows = rows
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
         self._mark: object = None
         self._all_at = 0.0
+        """When all run folders are looked at again, though nothing tells that the queue has changed."""
         self._learnt = Learnt(())
         self._learnt_at = float("-inf")
+        self._asked: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Which settings were asked for, of a run by its name and when it was queued."""
         self._seen: tuple[float, int, QueueView] | None = None
 
     def now(self) -> QueueView:
@@ -56,11 +65,10 @@ class QueueSeen:
         drains = drained_by(self._queue)
         rows: Mapping[str, RunRow] = {}
         if entries:
-            table = self._rows()
-            names = {entry.name for entry in entries}
-            rows = {row.name: row for row in table.rows if row.name in names}
+            asked = sorted(entries, key=lambda entry: entry.is_waiting)[:_MOST_ROWS]
+            rows = {entry.name: row for entry in asked if (row := self._runs.row(entry.name)) is not None}
             if time.monotonic() - self._learnt_at > _LEARNS_EVERY_S:
-                self._learnt, self._learnt_at = Learnt(table.rows), time.monotonic()
+                self._learnt, self._learnt_at = self._learn(rows.values()), time.monotonic()
             entries = self._as_they_are(entries, rows)
         progress = {
             entry.name: progress_of(rows[entry.name], self._learnt)
@@ -88,14 +96,21 @@ class QueueSeen:
     def _all_entries(self) -> list[Entry]:
         """What the queue has to do with, in its order. Of a few, each is asked anew."""
         mark = self._queue.changed(), self._draining.revision
-        if mark != self._mark or time.monotonic() - self._all_at > _ALL_EVERY_S:
-            self._mark, self._all_at = mark, time.monotonic()
+        began = time.monotonic()
+        if mark != self._mark or began > self._all_at:
+            self._mark = mark
             self._entries = self._queue.entries()
+            ended = time.monotonic()
+            self._all_at = ended + max(_ALL_EVERY_S, _WORTH * (ended - began))
         else:
             running = {entry.name: self._queue.entry(entry.run) for entry in self._entries if not entry.is_waiting}
             now = [running.get(entry.name, entry) for entry in self._entries]
             self._entries = [entry for entry in now if entry is not None]
         return self._entries
+
+    def _learn(self, rows: Iterable[RunRow]) -> Learnt:
+        scripts = {PurePath(row.script).name for row in rows if row.script}
+        return Learnt(self._runs.of_scripts(scripts))
 
     def _as_they_are(self, entries: list[Entry], rows: Mapping[str, RunRow]) -> list[Entry]:
         """The same, of which those are asked again that are said to have started: what waits is not read anew."""
@@ -109,6 +124,19 @@ class QueueSeen:
                 found.append(now)
         self._entries = found
         return found
+
+    def _label(self, entry: Entry, row: RunRow | None) -> str:
+        """The settings that were asked for when it was made."""
+        if row is None:
+            return ""
+        key = entry.name, entry.queued.queued_at
+        if key not in self._asked:
+            try:
+                record = entry.run.record()
+            except (OSError, StorageError):
+                return ""
+            self._asked[key] = record.asked if record is not None else ()
+        return label_of(row.config, self._asked[key])
 
     def _whose(self, drains: Drains | None) -> Literal["this server", "another process", "nobody"]:
         if drains is None:
@@ -132,18 +160,9 @@ class QueueSeen:
             reason="; ".join(filter(None, [reason, again])),
             is_held=queued.held,
             waits_since=records.seconds(queued.queued_at) or 0.0,
-            label=_label(entry, row),
+            label=self._label(entry, row),
             takes_s=self._learnt.duration_s(row) if row is not None else None,
         )
-
-
-def _label(entry: Entry, row: RunRow | None) -> str:
-    """The settings that were asked for when it was made."""
-    try:
-        record = entry.run.record()
-    except (OSError, StorageError):
-        return ""
-    return label_of(row.config if row is not None else {}, record.asked if record is not None else ())
 
 
 def _running(entry: Entry, progress: Progress) -> RunningRun:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
+from starlette.websockets import WebSocketDisconnect
 
 from hypertuner.server.guard import refusals
 from hypertuner.server.guard.boundary import Boundary, port_of, values
@@ -74,6 +76,8 @@ class Guard:
             await self.app(connection, receive if body is None else _once(body, receive), send_safely)
         except RefusedError as refused:
             await _refuse(send_safely, refused)
+        except ClientDisconnect:
+            pass  # whoever asked has gone
         except Exception:  # the last edge: what nobody expected is told without a word of what was inside
             # Starlette has answered by now, and raises it again for us to write down.
             _log.exception("unexpected, at %s %s", connection["method"], _plain(connection["path"]))
@@ -92,6 +96,8 @@ class Guard:
         self._sockets += 1
         try:
             await self.app(connection, receive, send)
+        except WebSocketDisconnect:
+            pass
         except Exception:  # the same edge: the socket is closed, and nothing said
             _log.exception("unexpected, at the WebSocket %s", _plain(connection["path"]))
         finally:

@@ -14,6 +14,7 @@ from hypertuner.index.row import RunRow
 from hypertuner.queue import combining, launch, make
 from hypertuner.queue.code import makes_args
 from hypertuner.server.contract.acting import LaunchAsked
+from hypertuner.server.known import Known
 from hypertuner.server.launching.declared import UNKNOWN, Declared
 from hypertuner.server.launching.scripts import Script, ScriptsOf
 from hypertuner.server.weights.checkpoints import MODEL, Checkpoints, Saved
@@ -64,9 +65,7 @@ class Order:
         return {**defaults, **self.config, **{key: values[0] for key, values in self.several.items() if values}}
 
 
-def make_out(
-    asked: LaunchAsked, storage: Storage, scripts: ScriptsOf, checkpoints: Checkpoints, rows: Sequence[RunRow]
-) -> Order:
+def make_out(asked: LaunchAsked, storage: Storage, scripts: ScriptsOf, checkpoints: Checkpoints, known: Known) -> Order:
     """What is asked for. Raises: ConfigError for what may not be started; RunNotFoundError; CheckpointNotFoundError."""
     like = storage.open(asked.from_run) if asked.from_run else None
     parent = parent_of(asked.parent, storage, checkpoints) if asked.parent and asked.how != "scratch" else None
@@ -76,6 +75,7 @@ def make_out(
         raise ConfigError(f"{len(given):,} settings: a config holds at most {_MOST_KEYS:,}.")
     model = like or (parent.run if parent is not None and not asked.script else None)
     script, arguments, folder, processes = _started_as(asked, model, scripts, {**given, **several})
+    rows = known.of_scripts({script.name})
     base = (model or (parent.run if parent is not None else None)) if model or parent else None
     compared = base.effective_config() if base is not None else None
     config = {**(model.config() if model is not None else {}), **given}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,9 +14,6 @@ from hypertuner.server.contract.acting import LaunchAsked, Launched
 from hypertuner.server.launching.asked import Order, check_name_is_no_file
 from hypertuner.server.launching.checking import check
 from hypertuner.store import Run, Storage
-
-_OURS = ("HYPERTUNER_TOKEN", "HYPERTUNER_SERVER", "HYPERTUNER_GUI")
-"""How variables begin that are the server's own and no run's."""
 
 
 def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
@@ -59,15 +55,9 @@ def launch(asked: LaunchAsked, order: Order, storage: Storage) -> Launched:
                 terms,
                 begins_from=begins if ahead is not None else None,
                 begins_how=order.how,
-                environment=environment(),
             )
         made.append(run)
     return Launched(runs=[run.name for run in made], message=_said(asked, made, queue))
-
-
-def environment() -> dict[str, str]:
-    """What a queued run is started with: the server's own environment, without what is the server's alone."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 
 
 def _seeds(asked: LaunchAsked) -> int | None:
@@ -115,7 +105,7 @@ def requeue(run: Run, storage: Storage, script_changed: bool) -> None:
         raise ConfigError(f"Run {run.name!r} has no script to start.\n  Open it where its code is.")
     arguments = make.arguments_of(run)
     terms = Terms(retries=combining.RETRIES, live_code=script_changed)
-    Queue(storage).add(run, arguments, terms, environment=environment())
+    Queue(storage).add(run, arguments, terms)
 
 
 def again(order: Order, run: Run, storage: Storage) -> Run:
@@ -130,5 +120,5 @@ def again(order: Order, run: Run, storage: Storage) -> Run:
         folder=order.folder,
         processes=order.processes,
     )
-    Queue(storage).add(made, order.arguments, Terms(retries=combining.RETRIES), environment=environment())
+    Queue(storage).add(made, order.arguments, Terms(retries=combining.RETRIES))
     return made

@@ -144,8 +144,10 @@ class Catalogue:
             if self.is_complete:
                 return
             self.is_complete = True
-            self.revision += 1
-            self._give_looks(self.newest_first())
+            rows = self.newest_first()
+            lacking = [row for row in rows if not self.looks.known(row)]
+            self._give_looks(lacking)
+            self._has_changed([row[NAME] for row in lacking])
         self._tell()
 
     def changes(self, since: int) -> Changes | None:

@@ -19,6 +19,7 @@ from hypertuner.store import RunState
 
 _MOST = 50
 _MOST_LOOKED_AT = 20_000
+_MOST_READ = 300
 _COMPARISON = re.compile(
     r"""(?P<name>[\w.\-/]+|(?:config|metric)\["[^"]*"\])\s*(?P<sign>==|!=|<=|>=|<|>|\bnot\s+in\b|\bin\b)\s*"""
     r"""(?P<list>[\[({](?:[^\])}]*,)?\s*)?(?P<begun>"[^"]*|'[^']*|[\w.+\-]*)$"""
@@ -58,7 +59,9 @@ def complete(catalogue: Catalogue, text: str, position: int) -> dict[str, Any]:
     """Completions at `position`, likeliest first, and the mistake in the query, if there is one."""
     position = min(max(position, 0), len(text))
     before = text[:position]
-    rest = re.compile(r'[^"\]]*(?:"\])?' if _BRACKET.search(text[:position]) else r"[\w.\-/]*").match(text, position)
+    rest = re.compile(
+        r'[^"\]]*(?:"\])?' if _BRACKET.search(text[max(0, position - _MOST_READ) : position]) else r"[\w.\-/]*"
+    ).match(text, position)
     end = position if rest is None else rest.end()
     found = list(_offers(catalogue, before, end))
     unique = {offer["text"]: offer for offer in reversed(found)}
@@ -77,25 +80,30 @@ def _mistake(catalogue: Catalogue, text: str) -> dict[str, Any] | None:
 
 def _offers(catalogue: Catalogue, before: str, end: int) -> Iterator[dict[str, Any]]:
     rows = catalogue.newest_first()[:_MOST_LOOKED_AT]
-    compared = _COMPARISON.search(before)
+    # What was typed last tells; a search through all of a long query could take seconds.
+    skipped = max(0, len(before) - _MOST_READ)
+    compared = _COMPARISON.search(before[skipped:])
     if compared is not None and compared["name"] not in _WORDS:
-        place = _Place(compared.start("begun"), end)
+        place = _Place(skipped + compared.start("begun"), end)
         if (values := _values(rows, _plain_name(compared["name"]))) is not None:
             begun = compared["begun"].lstrip("\"'").lower()
             for value, hint in values:
                 if begun in value.lower():
                     yield _offer(value, "value", hint, place)
             return
-    is_named = _BRACKET.search(before) is not None
-    if not is_named and (tag := _TAG.search(before)) is not None and before[: tag.start("begun")].count('"') % 2 == 0:
+    is_named = _BRACKET.search(before[skipped:]) is not None
+    tag = None if is_named else _TAG.search(before[skipped:])
+    if tag is not None and before[: skipped + tag.start("begun")].count('"') % 2 == 0:
         # Text that stands first is mostly a tag.
         begun = tag["begun"][1:].lower()
         for name, count in Counter(name for row in rows for name in row[TAGS]).most_common():
             if begun in name.lower():
-                yield _offer(f"{_quoted(name)} in tags", "value", _runs(count), _Place(tag.start("begun"), end))
+                yield _offer(
+                    f"{_quoted(name)} in tags", "value", _runs(count), _Place(skipped + tag.start("begun"), end)
+                )
         return
-    word = _WORD.search(before)
-    begin = word.start() if word is not None else len(before)
+    word = _WORD.search(before[skipped:])
+    begin = skipped + word.start() if word is not None else len(before)
     begun = before[begin:]
     ahead = before[:begin].rstrip()
     if begun.strip() == "" and _ends_operand(ahead):

@@ -121,7 +121,9 @@ class Live:
             done, _ = await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
             if hearing not in done:
                 hearing.cancel()
-                await self._websocket.close(_TRY_AGAIN_LATER)
+                with suppress(RuntimeError, WebSocketDisconnect):
+                    await self._websocket.close(_TRY_AGAIN_LATER)
+                telling.result()  # raises what ended it, if that was no tab that takes nothing
                 return
             try:
                 wanted = Subscribe.model_validate_json(hearing.result())

@@ -8,10 +8,11 @@ Nothing is held open, no file system is asked to tell.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hypertuner.index.database import Place
 from hypertuner.index.row import RunRow
 from hypertuner.index.runs import index_of, look
 from hypertuner.server.reading.catalogue import Catalogue
+from hypertuner.server.reading.looks import key_of
 from hypertuner.server.reading.outlook import Outlook
 from hypertuner.server.reading.packed import NAME, STATE
 from hypertuner.store import Run, RunState
@@ -34,7 +36,8 @@ _ALL_EVERY_S = 60.0
 _SAVE_EVERY_S = 2.0
 _MOST_UNSAVED = 500
 _SETTLED_NS = 50_000_000  # some ticks of the kernel: a change within one tick of the last is not seen by its time
-_FIRST_PAGE, _PAGE = 256, 2_000
+_FIRST_PAGE, _PAGE = 200, 500
+_PAUSE_S = 0.005
 _LIVE_SHARE, _EDITED_SHARE, _ALL_SHARE = 1 / 20, 1 / 50, 1 / 50
 _MAY_CHANGE = frozenset({RunState.running, RunState.unknown, RunState.queued, RunState.draft})
 _WAITS = frozenset({RunState.queued, RunState.draft})
@@ -54,6 +57,8 @@ class Looking:
         """Runs that go on or wait."""
         self._stamps: dict[str, int] = {}
         self._alive_at: dict[str, float] = {}
+        self._strangers: set[str] = set()
+        """What lies in the storage and is no run, or not yet one."""
         self._unsaved: dict[str, tuple[float, bytes]] = {}
         self._gone: set[str] = set()
         self._saved_at = 0.0
@@ -65,8 +70,9 @@ class Looking:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to look. The newest runs that the index knows are there when it returns."""
         self._stopping.clear()
+        self._open_newest()
         self._thread = threading.Thread(target=self._go_on, name="looking", daemon=True)
         self._thread.start()
 
@@ -88,11 +94,23 @@ class Looking:
             with suppress(OSError, StorageError):
                 self._look_at_all()
                 self._catalogue.complete()
+                # Rows stay: looking for cycles among 100,000 of them stopped every request for 0.1 s now and then.
+                gc.collect()
+                gc.freeze()
         while not self._stopping.wait(_TICK_S):
             with suppress(OSError, StorageError):
                 self._watch()
         with suppress(OSError, StorageError):
             self._save(now=True)
+
+    def _open_newest(self) -> None:
+        """What the index says of the first few, which a page shows."""
+        if self._index is None:
+            return
+        page, _ = self._index.newest(_FIRST_PAGE)
+        found = [facts.decode(entry)[0] for _, entry in page]
+        self._catalogue.looks.remember(self._index.looks([key_of(each.row.name, each.row.created) for each in found]))
+        self._take(found)
 
     def _open(self) -> None:
         """What the index says, the newest first."""
@@ -100,11 +118,15 @@ class Looking:
             return
         self._catalogue.looks.remember(self._index.looks())
         for page in self._pages():
-            found = [facts.decode(entry)[0] for _, entry in page]
-            rows = [each.complete() for each in found]
-            self._facts.update((each.row.name, each) for each in found if each.owner is not None)
-            self._live.update(row.name for row in rows if row.state in _MAY_CHANGE)
-            self._catalogue.put(rows)
+            self._take([facts.decode(entry)[0] for _, entry in page])
+            # Whoever asks meanwhile is answered meanwhile.
+            self._stopping.wait(_PAUSE_S)
+
+    def _take(self, found: list[facts.Facts]) -> None:
+        rows = [each.complete() for each in found]
+        self._facts.update((each.row.name, each) for each in found if each.owner is not None)
+        self._live.update(row.name for row in rows if row.state in _MAY_CHANGE)
+        self._catalogue.put(rows)
 
     def _pages(self) -> Iterator[list[tuple[str, bytes]]]:
         if self._index is None:
@@ -227,6 +249,8 @@ class Looking:
                 stamp = _stamp(str(self._storage.path / row[NAME]))
                 if self._stamps.get(row[NAME]) != stamp:
                     self._look(row[NAME])
+        for name in list(self._strangers):
+            self._look(name)
 
     def _look(self, name: str, known: facts.Facts | None = None) -> None:
         """Read what a run's folder says into the catalogue, and, for later, into the index."""
@@ -234,7 +258,10 @@ class Looking:
             run = Glance(self._storage.path / name)
             if not run.exists():
                 self._forget([name])
+                if run.folder.is_dir():
+                    self._strangers.add(name)
                 return
+            self._strangers.discard(name)
             folder = str(run.folder)
             self._stamps[name] = _stamp(folder)
             signature = facts.signature_of(folder)
@@ -267,8 +294,9 @@ class Looking:
         self._outlook.take(row)
         self._catalogue.put([row])
 
-    def _forget(self, names: Iterable[str]) -> None:
-        gone = list(names)
+    def _forget(self, names: Collection[str]) -> None:
+        gone = [name for name in names if self._catalogue.get(name) is not None]
+        self._strangers.difference_update(names)
         for name in gone:
             self._facts.pop(name, None)
             self._stamps.pop(name, None)

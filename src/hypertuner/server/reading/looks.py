@@ -8,6 +8,7 @@ What people chose (`colour` in notes.json) wins.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -29,9 +30,9 @@ def choose(before: Sequence[int]) -> int:
     return COLOURS * mark + colour
 
 
-def key_of(row: Packed) -> str:
+def key_of(name: str, created: float) -> str:
     """What a run's look is remembered by: another run of its name, made later, is another one."""
-    return f"{row[NAME]} {row[CREATED]:.3f}"
+    return f"{name} {created:.3f}"
 
 
 class Looks:
@@ -49,7 +50,7 @@ class Looks:
         """Whether a run has its look already, or had it."""
         if row[NAME] in self._of:
             return True
-        if not self._gone or (look := self._gone.pop(key_of(row), None)) is None:
+        if not self._gone or (look := self._gone.pop(key_of(row[NAME], row[CREATED]), None)) is None:
             return False
         self._of[row[NAME]] = look
         return True
@@ -68,7 +69,7 @@ class Looks:
             row = newest_first[place]
             if not self.known(row):
                 look = self._of[row[NAME]] = choose(before)
-                chosen[key_of(row)] = look
+                chosen[key_of(row[NAME], row[CREATED])] = look
             before.append(self._of[row[NAME]])
             if len(before) > 4 * _NEIGHBOURS:
                 del before[:-_NEIGHBOURS]
@@ -77,11 +78,13 @@ class Looks:
     def forget(self, row: Packed) -> None:
         """A run is gone; should it come back, it looks as it did."""
         if (look := self._of.pop(row[NAME], None)) is not None:
-            self._gone[key_of(row)] = look
+            self._gone[key_of(row[NAME], row[CREATED])] = look
 
     def of(self, row: Packed) -> tuple[int, int]:
-        """(colour, mark) of a run."""
-        look = self._of.get(row[NAME], 0)
+        """(colour, mark) of a run; until all runs are known, of one that is new, any."""
+        look = self._of.get(row[NAME])
+        if look is None:
+            look = zlib.crc32(row[NAME].encode()) % (COLOURS * MARKS)
         chosen = row[COLOUR]
         is_one = isinstance(chosen, str) and chosen.isdecimal() and int(chosen) < COLOURS
         return (int(chosen) if is_one else look % COLOURS), look // COLOURS

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from hypertuner.errors import HypertunerError
-from hypertuner.index.runs import read_row
 from hypertuner.server import doing
 from hypertuner.server.contract.acting import (
     ActionAsked,
@@ -37,7 +36,7 @@ def notes(name: str, change: NotesChange, state: Current) -> RunRow:
     """Replace what of a run's notes is given."""
     with state.acting.acts:
         run = doing.change_notes(state.storage, name, change)
-    return state.acting.shown(read_row(run))
+    return RunRow.model_validate(state.reading.row(run.name))
 
 
 @router.post("/actions")
@@ -62,7 +61,8 @@ def trash(state: Current) -> TrashView:
 @needs("view")
 def scripts(state: Current) -> Scripts:
     """The scripts that may be started, with their settings."""
-    return state.acting.scripts.listed(state.acting.lately().table.rows)
+    scripts = state.acting.scripts
+    return scripts.listed(state.acting.known.of_scripts({script.name for script in scripts.all()}))
 
 
 @router.post("/launch/check")
@@ -96,4 +96,4 @@ def _look(state: State, names: Sequence[str]) -> None:
 
 def _order(asked: LaunchAsked, state: State) -> Order:
     engines = state.acting
-    return make_out(asked, state.storage, engines.scripts, engines.checkpoints, engines.lately().table.rows)
+    return make_out(asked, state.storage, engines.scripts, engines.checkpoints, engines.known)

@@ -32,6 +32,8 @@ _LONGEST = 10_000
 _ENDINGS = {"safetensors": ".safetensors", "state_dict": ".pth", "file": ".pt"}
 _CHUNK = 1 << 20
 _LOOKED_AT = 200
+_MOST_RUNS = 5000
+"""Whose checkpoints are listed at once: the newest; a query finds those of older ones."""
 
 
 @router.get("/checkpoints")
@@ -46,12 +48,10 @@ def checkpoints(
 ) -> CheckpointsPage:
     """The checkpoints of the runs that a query describes."""
     engines = state.acting
-    lately = engines.lately()
-    table, born = lately.table, family.children(lately.births)
-    chosen = table.filter(query) if query.strip() else table.in_sight()
-    return engines.checkpoints.page(
-        chosen.rows, born, sort=sort or None, descending=descending, offset=offset, limit=limit
-    )
+    rows, left_out = engines.known.with_checkpoints(query, _MOST_RUNS)
+    born = family.children(engines.births())
+    page = engines.checkpoints.page(rows, born, sort=sort or None, descending=descending, offset=offset, limit=limit)
+    return page.model_copy(update={"runs_left_out": left_out})
 
 
 @router.get("/checkpoints/{run}/{which}")
@@ -61,7 +61,7 @@ def checkpoint(run: str, which: str, state: Current) -> CheckpointDetail:
     engines = state.acting
     opened = state.storage.open(run)
     saved = engines.checkpoints.find(opened, which)
-    births = engines.lately().births
+    births = engines.births()
     return tensors.detail_of(opened, saved, family.children(births).get(opened.name, []))
 
 
@@ -107,9 +107,10 @@ def lineage(
 ) -> Lineage:
     """The family of a run, or of all that have one."""
     engines = state.acting
-    lately = engines.lately()
+    births = engines.births()
     name = state.storage.open(run).name if run else None
-    return family.tree(lately.table.rows, lately.births, run=name, metric=metric or None, look=engines.look)
+    look = engines.reading.look_of
+    return family.tree(engines.known.row, births, run=name, metric=metric or None, look=look)
 
 
 @router.get("/cleaning")

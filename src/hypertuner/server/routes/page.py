@@ -30,14 +30,6 @@ async def asset(name: str, request: Request) -> Response:
     return _answer(request, f"assets/{name}")
 
 
-@router.get("/favicon.svg")
-@router.get("/favicon.ico")
-@needs("nobody")
-async def icon(request: Request) -> Response:
-    """The sign in the browser's tab."""
-    return _answer(request, "favicon.svg")
-
-
 def _answer(request: Request, name: str) -> Response:
     page: Page = request.app.state.page
     found = page.answer(name, takes_gzip="gzip" in request.headers.get("accept-encoding", ""))

@@ -11,6 +11,7 @@ from hypertuner.errors import RunNotFoundError
 from hypertuner.index.runs import read_row
 from hypertuner.server.attachment import attachment
 from hypertuner.server.contract.detail import FileText, OutputLines, OutputMatches, RunDetail
+from hypertuner.server.contract.runs import RunRow
 from hypertuner.server.contract.series import HistogramValue, MediaList, OneValue
 from hypertuner.server.guard import needs
 from hypertuner.server.panel import folder, media
@@ -33,12 +34,12 @@ def run_detail(name: str, state: Current) -> RunDetail:
     engines = state.acting
     run = state.storage.open(name)
     row = read_row(run)
-    births = engines.lately().births
+    births = engines.births()
     parent = next((birth for birth in births if birth.child == run.name), None)
     return detail_of(
         run,
         row,
-        engines.shown(row),
+        RunRow.model_validate(engines.reading.row(run.name)),
         storage=state.storage,
         saved=engines.checkpoints.of(run),
         born=children(births).get(run.name, []),

@@ -45,8 +45,6 @@ class Family:
 
     def births(self, rows: Iterable[RunRow]) -> list[Birth]:
         """How those of `rows` began that began from a checkpoint, in their order."""
-        rows = list(rows)
-        names = {row.name for row in rows}
         found = []
         with self._lock:
             for row in rows:
@@ -56,8 +54,7 @@ class Family:
                 folder = lineage.folder_called(self._storage.path, named, row.created) if parent.run else None
                 name = folder.name if folder is not None else named
                 if name != row.name:
-                    is_here = name in names or folder is not None
-                    found.append(Birth(row.name, name, parent.step, parent.how, is_here))
+                    found.append(Birth(row.name, name, parent.step, parent.how, folder is not None))
         return found
 
     def _parent_of(self, row: RunRow) -> records.Parent | None:
@@ -83,17 +80,17 @@ def children(births: Iterable[Birth]) -> dict[str, list[Birth]]:
 
 
 def tree(
-    rows: Iterable[RunRow], births: Iterable[Birth], *, run: str | None, metric: str | None, look: Look
+    row: Callable[[str], RunRow | None], births: Iterable[Birth], *, run: str | None, metric: str | None, look: Look
 ) -> Lineage:
     """The family of one run, or of all that have one; without `metric`, by the one that their names say is watched."""
-    by_name = {row.name: row for row in rows}
     births = list(births)
     if run is not None:
         births = _family_of(run, births)
     names = dict.fromkeys(name for birth in births for name in (birth.parent, birth.child))
-    if run is not None and run in by_name:
+    if run is not None:
         names[run] = None
     shown = list(names)[:_MOST_NODES]
+    by_name = {name: found for name in shown if (found := row(name)) is not None}
     if metric is None:
         logged = {key: value for name in shown if name in by_name for key, value in by_name[name].metrics.items()}
         watched = watched_metric(logged, None, None)

@@ -8,6 +8,7 @@ import { cssColour } from '../../parts/RunMark';
 import { axisOf, place, ticksOf, wordOf } from './axes';
 import css from './Insight.module.css';
 import { colourAt } from './ramp';
+import { effectOf } from './rank';
 import type { Insight } from './useInsight';
 import { useSize } from './useSize';
 
@@ -15,6 +16,8 @@ const LEFT = 62;
 const BOTTOM = 40;
 const EDGE = 12;
 const MISSING = 14;
+/** Between the outermost points and the edges. */
+const INSIDE = 8;
 
 export function Scatter({
   insight,
@@ -33,7 +36,8 @@ export function Scatter({
   const [chosen, setChosen] = useState<{ x?: string; y?: string; colour?: string }>({});
   const pick = (name: string | undefined, otherwise: string) =>
     options.some((one) => one.value === name) ? name! : otherwise;
-  const x = pick(chosen.x, options[0]?.value ?? '');
+  const telling = useMemo(() => mostTelling(insight), [insight]);
+  const x = pick(chosen.x, telling ?? options[0]?.value ?? '');
   const y = pick(chosen.y, target?.name ?? options[1]?.value ?? '');
   const colour =
     chosen.colour === ''
@@ -48,8 +52,8 @@ export function Scatter({
     const column = (name: string): readonly Value[] => values.get(name) ?? [];
     const [xs, ys] = [axisOf(x, title(x), column(x)), axisOf(y, title(y), column(y))];
     const shades = colour ? axisOf(colour, title(colour), column(colour)) : null;
-    const [low, high] = [LEFT + (xs.hasNone || xs.hasNan ? MISSING * 2 : 0), width - EDGE];
-    const [floor, top] = [height - BOTTOM - (ys.hasNone || ys.hasNan ? MISSING * 2 : 0), EDGE];
+    const [low, high] = [LEFT + INSIDE + (xs.hasNone || xs.hasNan ? MISSING * 2 : 0), width - EDGE - INSIDE];
+    const [floor, top] = [height - BOTTOM - INSIDE - (ys.hasNone || ys.hasNan ? MISSING * 2 : 0), EDGE + INSIDE];
     const points = names.map((_, at) => {
       const [px, py] = [place(xs, column(x)[at]), place(ys, column(y)[at])];
       const shade = shades ? place(shades, column(colour)[at]) : 0.5;
@@ -77,9 +81,12 @@ export function Scatter({
     canvas.current!.width = width * scale;
     canvas.current!.height = height * scale;
     context.setTransform(scale, 0, 0, scale, 0, 0);
-    const [grid, text, out, plain, ring] = ['--grid', '--soft', '--line-strong', '--accent', '--text'].map(
-      cssColour,
-    ) as [string, string, string, string, string];
+    const [grid, text, out, plain] = ['--grid', '--soft', '--line-strong', '--accent'].map(cssColour) as [
+      string,
+      string,
+      string,
+      string,
+    ];
     const { xs, ys, points, low, high, floor, top } = plot;
     context.font = '11px system-ui, sans-serif';
     context.lineWidth = 1;
@@ -89,7 +96,7 @@ export function Scatter({
     for (const tick of ticksOf(xs, Math.max(2, Math.floor(width / 90)))) {
       if (tick.share < -0.01 || tick.share > 1.01) continue;
       const left = Math.round(low + tick.share * (high - low)) + 0.5;
-      line(context, left, top, left, height - BOTTOM);
+      line(context, left, EDGE, left, height - BOTTOM);
       context.fillText(tick.text, left, height - BOTTOM + 15);
     }
     context.textAlign = 'right';
@@ -97,7 +104,7 @@ export function Scatter({
     for (const tick of ticksOf(ys, Math.max(2, Math.floor(height / 50)))) {
       if (tick.share < -0.01 || tick.share > 1.01) continue;
       const at = Math.round(floor - tick.share * (floor - top)) + 0.5;
-      line(context, LEFT, at, high, at);
+      line(context, LEFT, at, width - EDGE, at);
       context.fillText(tick.text, LEFT - 8, at);
     }
     if (ys.hasNone || ys.hasNan)
@@ -117,18 +124,10 @@ export function Scatter({
       (point, at) =>
         isIn[at] && dot(at, colour ? (point.shade === null ? out : colourAt(point.shade, theme)) : plain, 0.9, radius),
     );
-    if (hovered !== null && points[hovered]) {
-      dot(hovered, ring, 1, radius + 3);
-      dot(
-        hovered,
-        colour && points[hovered].shade !== null ? colourAt(points[hovered].shade, theme) : plain,
-        1,
-        radius + 1,
-      );
-    }
     context.globalAlpha = 1;
-  }, [plot, isIn, hovered, theme, width, height, colour]);
+  }, [plot, isIn, theme, width, height, colour]);
 
+  const ringed = hovered === null ? undefined : plot.points[hovered];
   const find = (event: React.PointerEvent) => {
     const edge = frame.current!.getBoundingClientRect();
     let [best, distance] = [null as number | null, 14];
@@ -188,10 +187,25 @@ export function Scatter({
         onClick={() => hovered !== null && openRun(names[hovered]!)}
       >
         <canvas ref={canvas} style={{ width, height }} />
+        {ringed && !Number.isNaN(ringed.left + ringed.top) && (
+          <span className={css.ring} style={{ left: ringed.left, top: ringed.top }} />
+        )}
         <span className={css.xName}>{plot.xs.title}</span>
       </div>
     </section>
   );
+}
+
+/** The setting that goes most with the metric; null where nothing can be said yet. */
+function mostTelling({ settings, values, target }: Insight): string | null {
+  const goal = target && values.get(target.name);
+  if (!goal) return null;
+  let best: { name: string; size: number } | null = null;
+  for (const { name } of settings) {
+    const effect = effectOf(values.get(name) ?? [], goal);
+    if ('size' in effect && effect.size > (best?.size ?? 0)) best = { name, size: effect.size };
+  }
+  return best?.name ?? null;
 }
 
 function line(context: CanvasRenderingContext2D, x1: number, y1: number, x2: number, y2: number): void {

@@ -1,9 +1,10 @@
 // One checkpoint, whole: what it is, what can be done with it, and every tensor of it.
-import { useState } from 'react';
+import { useMemo, useState } from 'react';
 import type { Schema, Value } from '../../api/types';
 import { useGet } from '../../api/use';
 import { act } from '../../app/actions';
 import { openNewRun, openRun } from '../../app/view';
+import { useRows } from '../../app/rows';
 import { useKeys } from '../../app/keys';
 import { Button, IconButton } from '../../parts/Button';
 import { Copy } from '../../parts/Copy';
@@ -39,6 +40,8 @@ export function Detail({ reference, onClose }: { reference: string; onClose: () 
 function Whole({ detail, onClose }: { detail: Schema<'CheckpointDetail'>; onClose: () => void }) {
   const { row, tensors } = detail;
   const run = useGet<Schema<'RunDetail'>>(`/api/runs/${encodeURIComponent(row.run)}`);
+  const names = useMemo(() => [row.run], [row.run]);
+  const of = useRows(names)[0];
   const others = (run.answer?.checkpoints ?? []).map((one) => one.reference).filter((one) => one !== row.reference);
   const [chosen, setChosen] = useState<string | null>(null);
   const against = chosen ?? run.answer?.parent ?? others[0] ?? '';
@@ -55,7 +58,7 @@ function Whole({ detail, onClose }: { detail: Schema<'CheckpointDetail'>; onClos
   return (
     <>
       <header className={css.detailHead}>
-        {run.answer && <RunMark colour={run.answer.row.colour} mark={run.answer.row.mark} />}
+        {of && <RunMark colour={of.colour} mark={of.mark} />}
         <button type="button" className={css.open} onClick={() => openRun(row.run)}>
           {row.run}
         </button>

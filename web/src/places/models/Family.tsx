@@ -4,6 +4,7 @@ import type { Columns, Schema, Value } from '../../api/types';
 import { useStore } from '../../api/store';
 import { useGet } from '../../api/use';
 import { actionsDone } from '../../app/actions';
+import { useRows } from '../../app/rows';
 import { useParam } from '../../app/url';
 import { openNewRun, openRun, useView } from '../../app/view';
 import { Empty } from '../../parts/Empty';
@@ -21,6 +22,7 @@ const LAYER = 430;
 const ROW = 62;
 const HIGH = 40;
 const EDGE = 24;
+const MOST_MARKED = 500;
 
 export function Family({ model, onModel }: { model: string | null; onModel: (reference: string | null) => void }) {
   const [view] = useView();
@@ -39,6 +41,10 @@ export function Family({ model, onModel }: { model: string | null; onModel: (ref
   });
   const tree = useMemo(() => (answer ? layTree(answer.nodes, answer.edges) : null), [answer]);
   const selected = useMemo(() => new Set(view.selected ?? []), [view.selected]);
+  // A run's colour and mark are those of the table, wherever it is seen.
+  const shownNames = useMemo(() => (answer?.nodes ?? []).slice(0, MOST_MARKED).map((one) => one.name), [answer]);
+  const marked = useRows(shownNames);
+  const rowOf = useMemo(() => new Map(marked.map((row) => [row.name, row])), [marked]);
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   if (refusal) return <p className={css.problem}>{refusal.message}</p>;
@@ -132,7 +138,10 @@ export function Family({ model, onModel }: { model: string | null; onModel: (ref
                   ]);
                 }}
               >
-                <RunMark colour={node.colour} mark={node.mark} />
+                <RunMark
+                  colour={rowOf.get(one.name)?.colour ?? node.colour}
+                  mark={rowOf.get(one.name)?.mark ?? node.mark}
+                />
                 <span className={css.nodeName}>{one.name}</span>
                 <span className={css.nodeValue}>
                   {node.is_gone ? (

@@ -15,7 +15,10 @@ interface Props {
 export function Layers({ tensors, statistics }: Props) {
   const of = useMemo(() => new Map(statistics?.tensors.map((one) => [one.name, one])), [statistics]);
   const isCompared = statistics?.compared_with != null;
-  const most = Math.max(1e-9, ...(statistics?.tensors.map((one) => Math.min(1, one.changed ?? 0)) ?? []));
+  // The longest bar is the parameter that moved most: a buffer that counts steps moves by hundreds of percent.
+  const isLearnt = new Set(tensors.filter((one) => one.kind === 'parameter').map((one) => one.name));
+  const moved = (statistics?.tensors ?? []).filter((one) => isLearnt.has(one.name)).map((one) => one.changed ?? 0);
+  const most = Math.max(1e-9, ...moved.map((one) => Math.min(1, one)));
   return (
     <div className={css.layers}>
       <div className={css.layerHead}>
@@ -74,7 +77,7 @@ function Layer({ tensor, its, most, isCompared }: LayerProps) {
         {isCompared && its && its.changed !== null && its.changed !== 0 && (
           <>
             <span className={css.movedTrack} aria-hidden="true">
-              <i style={{ width: `${(Math.min(1, its.changed) / most) * 100}%` }} />
+              <i style={{ width: `${Math.min(1, its.changed / most) * 100}%` }} />
             </span>
             <span>{its.changed < 0.0005 ? '< 0.1 %' : `${number(Number((its.changed * 100).toPrecision(2)))} %`}</span>
           </>

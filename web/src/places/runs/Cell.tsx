@@ -92,7 +92,7 @@ function Fact({ row, fact }: { row: RunRow; fact: string }) {
   }
 }
 
-const BAR_PX = 34;
+const BAR_PX = 26;
 
 function State({ row }: { row: RunRow }) {
   // What is usual takes no room: a sign, and the word for whoever asks.

@@ -1,6 +1,6 @@
 // What differs among the runs that are selected, in one line.
 import { useGet } from '../../api/use';
-import type { Differing, Value } from '../../api/types';
+import type { Columns, Differing, Value } from '../../api/types';
 import { changeView } from '../../app/view';
 import { number, plural, value } from '../../parts/format';
 import { showMenu } from '../../parts/Menu';
@@ -8,11 +8,19 @@ import css from './Runs.module.css';
 
 const MOST = 100;
 
-export function DiffStrip({ names, ids }: { names: readonly string[]; ids: readonly string[] }) {
+export function DiffStrip({
+  names,
+  ids,
+  known,
+}: {
+  names: readonly string[];
+  ids: readonly string[];
+  known: Columns | null;
+}) {
   const asked = names.slice(0, MOST);
   const { answer } = useGet<Differing>(asked.length > 1 ? '/api/runs/differing' : null, { name: asked });
-  if (names.length < 2 || !answer) return null;
-  const equal = Object.entries(answer.equal);
+  const equal = Object.entries(answer?.equal ?? {});
+  if (names.length < 2 || !answer || answer.differing.length + equal.length === 0) return null;
   return (
     <div className={css.strip} role="region" aria-label="What differs" tabIndex={-1}>
       <b>
@@ -41,7 +49,12 @@ export function DiffStrip({ names, ids }: { names: readonly string[]; ids: reado
                         : [...ids, `config:${key}`],
                     }),
                 },
-                { text: 'Sort by it', icon: 'up', run: () => changeView({ sort: key, descending: null }) },
+                {
+                  text: 'Sort by it',
+                  icon: 'up',
+                  run: () =>
+                    changeView({ sort: known?.config.find((one) => one.key === key)?.name ?? key, descending: null }),
+                },
                 { text: 'Group by it', icon: 'group', run: () => changeView({ group: [key] }) },
               ])
             }

@@ -13,7 +13,7 @@ import css from './Runs.module.css';
 import { parseColumn } from './columns';
 
 export function GroupTable({ ids, known }: { ids: readonly string[]; known: Columns | null }) {
-  const [view] = useView();
+  const [view] = useView('query', 'group');
   const selection = useSelection();
   const metrics = useMemo(() => ids.map(parseColumn).filter(({ kind }) => kind === 'metric'), [ids]);
   const isBest = metrics.some(({ of }) => of === 'best');

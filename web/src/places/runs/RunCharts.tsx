@@ -6,12 +6,13 @@ import type { Columns, MetricColumn, RunRow } from '../../api/types';
 import { kept } from '../../app/kept';
 import { useKeys } from '../../app/keys';
 import { useRows } from '../../app/rows';
-import { hotRun } from '../../app/selection';
+import { hotRun, select } from '../../app/selection';
 import { useShownTheme } from '../../app/theme';
 import { X_AXES, changeView, useView } from '../../app/view';
 import { Crosshair } from '../../chart/crosshair';
 import type { XKind } from '../../chart/axis';
 import type { Look } from '../../chart/plot';
+import { Button } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { Icon } from '../../parts/Icon';
 import { cssColour, runColour } from '../../parts/RunMark';
@@ -59,9 +60,14 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
     [xKind, logX, logY, smooth, band, zoom],
   );
   const metrics = useMetrics(rows, known);
+  const [box, setBox] = useState<HTMLDivElement | null>(null);
+  const room = useSize(box);
   const shown = text ? metrics.filter((one) => one.key.toLowerCase().includes(text.toLowerCase())) : metrics;
   const groups = useMemo(() => groupsOf(shown), [shown]);
   const full = isPanel ? undefined : metrics.find((one) => one.key === view.chart);
+  const fitting = Math.max(1, Math.floor(room.width / LEAST_PX));
+  const perRow = Math.min(isPanel ? 2 : view.perRow, fitting) as 1 | 2 | 3;
+  const height = heightIn(room.height, perRow, groups);
   const one = (column: MetricColumn, height: number): ReactNode => (
     <ChartCard
       key={column.key}
@@ -89,10 +95,16 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
         />
       ) : full ? (
         <Full>{(height) => one(full, height)}</Full>
-      ) : rows.length > 0 && metrics.length === 0 ? (
+      ) : rows.length === 0 ? (
+        <div className={css.late}>
+          <Empty title="These runs are not there any more">
+            {!isPanel && <Button onClick={() => select(null)}>Show the running and the latest</Button>}
+          </Empty>
+        </div>
+      ) : metrics.length === 0 ? (
         <Empty title="These runs have logged no metric yet" command='logger.log({"loss": loss}, step)' />
       ) : (
-        <div className={css.scroll} tabIndex={-1}>
+        <div className={css.scroll} tabIndex={-1} ref={setBox}>
           {groups.map(([group, columns]) => {
             const isFolded = closed.includes(group) && groups.length > 1;
             return (
@@ -114,11 +126,11 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
                 {!isFolded && (
                   <div
                     className={css.multiples}
-                    style={{ gridTemplateColumns: `repeat(${isPanel ? 2 : view.perRow}, minmax(0, 1fr))`, gap: GAP_PX }}
+                    style={{ gridTemplateColumns: `repeat(${perRow}, minmax(0, 1fr))`, gap: GAP_PX }}
                   >
                     {columns.map((column) => (
-                      <InView key={column.key} height={HEIGHTS[isPanel ? 2 : view.perRow] + HEAD_PX}>
-                        {() => one(column, HEIGHTS[isPanel ? 2 : view.perRow])}
+                      <InView key={column.key} height={height + HEAD_PX}>
+                        {() => one(column, height)}
                       </InView>
                     ))}
                   </div>
@@ -134,6 +146,30 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
 }
 
 const HEAD_PX = 38;
+const MOST_PX = 420;
+/** Narrower than this, a chart is no longer read. */
+const LEAST_PX = 280;
+
+/** A few charts share the room that there is; many have the height that they are read well at. */
+function heightIn(room: number, perRow: 1 | 2 | 3, groups: readonly [string, readonly MetricColumn[]][]): number {
+  const usual = HEIGHTS[perRow];
+  if (groups.length !== 1) return usual;
+  const lines = Math.ceil(groups[0]![1].length / perRow);
+  const each = Math.floor((room - GAP_PX) / Math.max(1, lines)) - GAP_PX - HEAD_PX;
+  return Math.max(usual, Math.min(MOST_PX, each));
+}
+
+function useSize(box: HTMLElement | null): { width: number; height: number } {
+  const [size, setSize] = useState({ width: 900, height: 0 });
+  useEffect(() => {
+    if (!box) return undefined;
+    const sized = new ResizeObserver(() => setSize({ width: box.clientWidth, height: box.clientHeight }));
+    sized.observe(box);
+    return () => sized.disconnect();
+  }, [box]);
+  return size;
+}
+
 const fill = (chart: string | null) => changeView({ chart });
 
 /** All metrics that these runs have logged: those whose direction is known first. */
@@ -188,15 +224,10 @@ function InView({ height, children }: { height: number; children: () => ReactNod
 
 /** One chart, as high as there is room. */
 function Full({ children }: { children: (height: number) => ReactNode }) {
-  const box = useRef<HTMLDivElement>(null);
-  const [height, setHeight] = useState(0);
-  useEffect(() => {
-    const sized = new ResizeObserver(() => setHeight(box.current!.clientHeight - HEAD_PX - 2 * GAP_PX));
-    sized.observe(box.current!);
-    return () => sized.disconnect();
-  }, []);
+  const [box, setBox] = useState<HTMLDivElement | null>(null);
+  const height = useSize(box).height - HEAD_PX - 2 * GAP_PX;
   return (
-    <div ref={box} className={css.full}>
+    <div ref={setBox} className={css.full}>
       {height > 0 && children(height)}
     </div>
   );

@@ -22,10 +22,11 @@ import { SelectionBar } from './SelectionBar';
 import { usualColumns } from './columns';
 import { useTable } from './useTable';
 
-const split = kept<number>('split', 0.38);
+const USUAL_SPLIT = 0.4;
+const split = kept<number>('split', USUAL_SPLIT);
 
 export function Runs() {
-  const [view] = useView();
+  const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
   const columns = useGet<Columns>('/api/runs/columns', { query });
@@ -117,7 +118,7 @@ export function Runs() {
         <Divider />
         <RunCharts names={selection.names} known={known} />
       </div>
-      <DiffStrip names={selection.names} ids={ids} />
+      <DiffStrip names={selection.names} ids={ids} known={known} />
     </div>
   );
 }
@@ -168,7 +169,7 @@ function Divider() {
       aria-valuemin={0}
       aria-valuemax={100}
       className={css.divider}
-      onDoubleClick={() => put(0.38)}
+      onDoubleClick={() => put(USUAL_SPLIT)}
       onPointerDown={(event) => {
         event.preventDefault();
         const handle = event.currentTarget;

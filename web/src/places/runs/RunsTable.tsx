@@ -19,7 +19,7 @@ import type { Table } from './useTable';
 const widths = kept<Record<string, number>>('widths', {});
 
 export function RunsTable({ table, known, ids }: { table: Table; known: Columns | null; ids: readonly string[] }) {
-  const [view] = useView();
+  const [view] = useView('query', 'sort', 'descending');
   const selection = useSelection();
   const pinned = useRows(useStore(pins));
   const wide = useStore(widths);
@@ -126,7 +126,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       {
         id: 'name',
         title: 'name',
-        width: wide['name'] ?? 164,
+        width: wide['name'] ?? 158,
         isFixed: true,
         sort: sorted === 'name' ? direction : 'none',
       },
@@ -236,8 +236,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       onRowOpen={(row) => openRun(row.name)}
       onRowMenu={(row, _, event) => {
         event.preventDefault();
-        const many = !selection.isDefault && chosen.has(row.name) && chosen.size > 1;
-        showMenu(event, row.name, runMenu(row, many ? selection.names : [row.name], select));
+        showMenu(event, row.name, runMenu(row, select));
       }}
       onRowHover={(row) => hotRun.set(row && chosen.has(row.name) ? row.name : null)}
       onRowKey={(row, index, event: KeyboardEvent) => {
@@ -250,7 +249,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
         }
         if (event.key === 'ContextMenu' || (event.shiftKey && event.key === 'F10')) {
           const box = document.getElementById(`row-${index}`);
-          if (box) showMenu(box, row.name, runMenu(row, [row.name], select));
+          if (box) showMenu(box, row.name, runMenu(row, select));
           return true;
         }
         return false;

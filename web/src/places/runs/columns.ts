@@ -71,7 +71,7 @@ export function columnsOf(ids: readonly ColumnId[], known: Columns | null): Colu
         id,
         title: key,
         tip: `${key}: a setting`,
-        width: Math.max(66, Math.min(150, 30 + 6.6 * key.length)),
+        width: Math.max(found?.kind === 'float' ? 82 : 60, Math.min(150, 30 + 6.6 * key.length)),
         isNumber,
         sort: found?.name ?? key,
       };

@@ -6,6 +6,8 @@ import { type Wish, live } from '../../live/live';
 import { RunSeries, decode, valuesOf } from './series';
 
 const AT_ONCE = 50;
+/** A run that saves at every step is asked for its marks this often. */
+const SAVED_PAUSE_MS = 2000;
 
 class OneMetric {
   readonly series = new Map<string, RunSeries>();
@@ -23,6 +25,8 @@ class Watched {
   private readonly metrics = new Map<string, OneMetric>();
   /** Where each run's live stream goes on. */
   private readonly cursors = new Map<string, string>();
+  private readonly checkpoints = new Map<string, number>();
+  private readonly again = new Set<string>();
   private wish: Wish | null = null;
   private isPainting = false;
   private readonly grown = new Set<OneMetric>();
@@ -73,6 +77,7 @@ class Watched {
     });
     live.on('points', (message) => this.take(message));
     live.on('rows', (message) => {
+      for (const row of message.rows) this.saved(row.name, row.checkpoints);
       // A run whose first point comes now.
       for (const [metric, one] of this.metrics) {
         const names = message.rows
@@ -86,6 +91,18 @@ class Watched {
     live.onAgain((isAnew) => {
       if (isAnew) for (const [metric, one] of this.metrics) this.fetch(metric, [...one.wanted.keys()]);
     });
+  }
+
+  /** A run that has saved has another mark on its curves. */
+  private saved(name: string, checkpoints: number): void {
+    const before = this.checkpoints.get(name);
+    this.checkpoints.set(name, checkpoints);
+    if (before === undefined || before === checkpoints || this.again.has(name)) return;
+    this.again.add(name);
+    setTimeout(() => {
+      this.again.delete(name);
+      for (const [metric, one] of this.metrics) if (one.wanted.has(name)) this.fetch(metric, [name]);
+    }, SAVED_PAUSE_MS);
   }
 
   private take(message: Points): void {
