@@ -1,132 +1,135 @@
-"""Make the pictures of the documentation: the demo's seven runs in the GUI, in docs/images/.
+"""Make the pictures of the docs: `python scripts/screenshots.py`.
 
-    python scripts/screenshots.py                     trains the demo first, which takes a minute
-    python scripts/screenshots.py --project FOLDER    takes the demo that was made there
-
-Needs Chromium (`CHROMIUM` names another than the one on the path) and the built page (`make web`).
+They show the demo's own seven runs, trained for this, in real Chromium: docs/images/*.png, 1440 × 900. Needs the page to
+be built (`make web`), PyTorch, scikit-learn, Playwright for Python and a Chromium (or CHROMIUM=/path/to/it).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PICTURES = REPOSITORY / "docs" / "images"
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
-_BEST_FIRST = "sort=best(val_accuracy)&desc=1"
+IMAGES = REPOSITORY / "docs" / "images"
+WIDTH, HEIGHT = 1440, 900
+MOST_BYTES = 300_000
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
-@contextmanager
-def _served(project: Path) -> Iterator[str]:
-    """The address of the GUI of a project, with its token."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hypertuner", "digits.py", "--no-browser", "--port", "0"],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
+@dataclass(frozen=True)
+class Picture:
+    """What a picture shows: an address, a text that says that it is there, and what is done before it is taken."""
+
+    name: str
+    address: str
+    shows: str
+    then: Callable[[Page], None] = lambda tab: None
+    schemes: tuple[str, ...] = ("dark",)
+
+
+def _point_at_a_curve(tab: Page) -> None:
+    box = tab.locator("[data-metric] canvas").first.bounding_box()
+    assert box is not None
+    tab.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + box["height"] * 0.35)
+
+
+def _open_a_mark(tab: Page) -> None:
+    tab.locator("[data-metric]").first.get_by_role("button", name="Weights ").last.click(button="right")
+    tab.get_by_role("menu").wait_for()
+
+
+def pictures(best: str, child: str) -> list[Picture]:
+    """All of them; `best` is the run that did best, `child` the one that began with its weights."""
+    return [
+        Picture("runs", "/runs?sort=val_accuracy", child, _point_at_a_curve, ("dark", "light")),
+        Picture("mark", f"/runs?sel={best},{child}&x=root", child, _open_a_mark),
+        Picture("new-run", f"/runs?sel={best}&new={best}&parent={best}@best&set=learning_rate%3D0.001", "fit"),
+        Picture("run", f"/runs?run={child}&tab=config", "learning_rate"),
+        Picture("models", f"/models?model={best}@best", "features.0.weight"),
+        Picture("family", "/models?show=tree", child),
+        Picture("insight", "/insight?target=val_accuracy", "learning_rate"),
+        Picture("queue", "/queue", "CPU"),
+    ]
+
+
+def _train(folder: Path) -> None:
+    environment = {**os.environ, "HYPERTUNER_HOME": str(folder.parent / "home")}
+    environment.pop("HYPERTUNER_STORAGE", None)
+    command = [sys.executable, "-m", "hypertuner", "demo", "--no-gui", "--folder", str(folder)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
+
+
+@contextlib.contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The address of a server of the folder, with its token."""
+    environment = {**os.environ, "HYPERTUNER_HOME": str(folder.parent / "home"), "PYTHONUNBUFFERED": "1"}
+    environment.pop("SSH_CONNECTION", None)
+    command = [sys.executable, "-m", "hypertuner", "digits.py", "--storage", "storage", "--no-browser", "--port", "0"]
+    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
     try:
-        for line in process.stdout:
-            if found := re.search(r"http://\S+#token=\S+", line):
-                yield found[0]
-                return
-        raise SystemExit(f"the GUI ended with {process.wait()}")
+        assert server.stdout is not None
+        yield next(line.strip() for line in server.stdout if "#token=" in line)
     finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+        server.terminate()
+        server.wait()
 
 
-class Camera:
-    """Takes pictures of one tab."""
-
-    def __init__(self, tab: Page, address: str) -> None:
-        self._tab = tab
-        self._address = address.partition("#")[0].rstrip("/")
-
-    def go(self, path: str) -> Page:
-        """Show a place, with all that it fetches."""
-        self._tab.goto(f"{self._address}{path}")
-        self._tab.wait_for_timeout(2500)  # what is drawn has no end that one could wait for
-        return self._tab
-
-    def take(self, name: str) -> None:
-        """Keep what is shown."""
-        self._tab.mouse.move(830, 63)  # where nothing answers to it
-        self._tab.wait_for_timeout(400)
-        path = PICTURES / f"{name}.png"
-        self._tab.screenshot(path=path)
-        print(f"{path.relative_to(REPOSITORY)}  {path.stat().st_size / 1000:.0f} kB")
-
-
-def _pictures(camera: Camera, theme: str) -> None:
-    camera.go(f"/runs?{_BEST_FIRST}")
-    camera.take(f"runs-{theme}")
-    if theme == "light":
-        return
-    tab = camera.go(f"/runs?{_BEST_FIRST}&x=root")
-    camera.take("since-root")
-    tab = camera.go(f"/runs?{_BEST_FIRST}")
-    tab.get_by_role("button", name="Weights ").last.click()
-    camera.take("weights-menu")
-    tab.get_by_role("menuitem").first.click()
-    tab.wait_for_timeout(2500)
-    camera.take("new-run")
-    camera.go("/models")
-    camera.take("models")
-    camera.go("/models?show=tree")
-    camera.take("family")
-    camera.go("/insight")
-    camera.take("insight")
-    camera.go("/queue")
-    camera.take("queue")
-    tab = camera.go(f"/runs?{_BEST_FIRST}")
-    tab.get_by_role("grid", name="Runs").get_by_role("row").nth(1).dblclick()
-    tab.wait_for_timeout(2000)
-    camera.take("run-panel")
+def _take(browser: Browser, address: str, picture: Picture, scheme: str, path: Path) -> None:
+    place, _, token = address.partition("/#")
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)  # type: ignore[arg-type]
+    tab = context.new_page()
+    with tab.expect_response(lambda answer: "/api/session" in answer.url and answer.ok):
+        tab.goto(f"{place}{picture.address}#{token}")
+    tab.get_by_text(picture.shows).first.wait_for(timeout=60_000)
+    tab.wait_for_load_state("networkidle")
+    picture.then(tab)
+    tab.wait_for_timeout(1500)  # what is drawn at the next frames
+    tab.screenshot(path=path)
+    context.close()
+    assert path.stat().st_size <= MOST_BYTES, f"{path} is larger than {MOST_BYTES:,} bytes"
 
 
 def main() -> None:
-    """Make all pictures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--project", type=Path)
-    project = parser.parse_args().project
-    PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as made:
-        if project is None:
-            project = Path(made) / "digits"
-            words = ["demo", "--no-gui", "--folder", str(project)]
-            subprocess.run([sys.executable, "-m", "hypertuner", *words], check=True)
-        with _served(project) as address, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
-            for theme in ("dark", "light"):
-                context = browser.new_context(
-                    viewport={"width": 1440, "height": 900},
-                    color_scheme="dark" if theme == "dark" else "light",
-                    reduced_motion="reduce",
-                )
-                tab = context.new_page()
-                tab.goto(address)
-                tab.get_by_role("grid", name="Runs").wait_for()
-                _pictures(Camera(tab, address), theme)
-            browser.close()
+    """Train, serve, take."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, default=IMAGES)
+    parser.add_argument("--project", type=Path, help="the folder of a demo that has been run already")
+    parser.add_argument("--only", help="one picture's name")
+    given = parser.parse_args()
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    given.into.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        folder = given.project or Path(scratch) / "digits"
+        if not folder.exists():
+            _train(folder)
+        browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        with _served(folder) as address:
+            for picture in pictures(*_best_and_child(folder)):
+                if given.only in (None, picture.name):
+                    for scheme in picture.schemes:
+                        name = picture.name if scheme == picture.schemes[0] else f"{picture.name}-{scheme}"
+                        _take(browser, address, picture, scheme, given.into / f"{name}.png")
+                        print(given.into / f"{name}.png")
+        browser.close()
+
+
+def _best_and_child(folder: Path) -> tuple[str, str]:
+    import hypertuner
+
+    for run in hypertuner.runs(storage=folder / "storage"):
+        if run.parent:
+            return str(run.parent).partition("@")[0], run.name
+    raise SystemExit(f"{folder} has no run that began with the weights of another: is it the demo's?")
 
 
 if __name__ == "__main__":

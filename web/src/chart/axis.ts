@@ -37,8 +37,17 @@ export function numberTick(value: number, step: number): string {
   }
   if (size >= 10_000) return `${minus}${trimmed((size / 1000).toFixed(step < 1000 ? 2 : 1))}k`;
   if (size < 1e-3) return `${minus}${size.toExponential(1).replace('.0e', 'e')}`;
-  const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step || size) + 1e-9)));
+  const digits = decimals(step || size);
   return `${minus}${size.toLocaleString('en-US', { maximumFractionDigits: digits })}`;
+}
+
+/** As many as it takes: 1 for 0.5, 2 for 0.25. */
+function decimals(step: number): number {
+  for (let digits = 0; digits < 6; digits++) {
+    const scaled = step * 10 ** digits;
+    if (scaled >= 1 - 1e-9 && Math.abs(scaled - Math.round(scaled)) < 1e-6 * scaled) return digits;
+  }
+  return 6;
 }
 
 const trimmed = (text: string) => text.replace(/\.?0+$/, '');

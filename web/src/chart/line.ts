@@ -171,14 +171,18 @@ export function traceBand(
       if (c === begin) c += 1;
       continue;
     }
+    // Each column in its whole width: a spike of one step would end in a point that is thinner than a pixel.
     held.forEach((k, at) => {
       const y = toY(Math.max(out[2 * k]!, out[2 * k + 1]!));
-      const x = left + (k + 0.5) * width;
-      if (at === 0) context.moveTo(x, y);
-      else context.lineTo(x, y);
+      if (at === 0) context.moveTo(left + k * width, y);
+      else context.lineTo(left + k * width, y);
+      context.lineTo(left + (k + 1) * width, y);
     });
-    for (const k of held.reverse())
-      context.lineTo(left + (k + 0.5) * width, toY(Math.min(out[2 * k]!, out[2 * k + 1]!)));
+    for (const k of held.reverse()) {
+      const y = toY(Math.min(out[2 * k]!, out[2 * k + 1]!));
+      context.lineTo(left + (k + 1) * width, y);
+      context.lineTo(left + k * width, y);
+    }
     context.closePath();
   }
 }
