@@ -190,3 +190,17 @@ def test_what_a_mailed_run_folder_says_starts_no_other_script(place, serve):
     assert served.ask("POST", "/api/actions", {"action": "requeue", "names": ["mailed"]}).json["done"] == ["mailed"]
     until(lambda: place.run("mailed").state() == RunState.finished)
     assert not list(place.folder.rglob("owned"))
+
+
+def test_a_project_that_was_moved_starts_runs_like_its_own_with_the_script_that_is_there_now(place, serve):
+    place.script(QUICK)
+    place.command("run", "train.py", "lr=0.5", "--name", "before")
+    record = json.loads(place.run("before").layout.record.read_text())
+    place.run("before").layout.record.write_text(json.dumps(record | {"folder": "/a/place/that/was"}))
+    served = serve("train.py", "--no-drain")
+    (script,) = served.ask("GET", "/api/scripts").json["scripts"]
+    assert (script["newest_run"], script["runs"]) == ("before", 1)
+    assert problems(check(served, from_run="before")) == {}
+    (name,) = served.ask("POST", "/api/launch", {"from_run": "before", "config": {"hidden": 8}}).json["runs"]
+    assert place.run(name).config() == {"lr": 0.5, "hidden": 8, "seed": 0}
+    assert place.run(name).record().folder == str(place.folder)

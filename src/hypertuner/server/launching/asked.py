@@ -104,8 +104,10 @@ def _started_as(
     """(script, its arguments, its working folder, processes). What a run's folder says is believed for scripts alone
     that may be started."""
     here = Path.cwd()
-    if asked.script:
-        script = scripts.find(asked.script)
+    script = (
+        scripts.find(asked.script) if asked.script else scripts.moved(model.record()) if model is not None else None
+    )
+    if script is not None:
         if model is None or model.record() is None:
             return script, (), here, 0
         arguments = make.without_settings(make.arguments_of(model), {**model.config(), **config})

@@ -23,6 +23,8 @@ from hypertuner.store import Run, Storage, records
 _MOST_SCRIPTS = 500
 _ASKED_RUNS = 20
 _READS_ASKED = 5
+_MOVED = Path()
+"""Of a run whose script is not where it was: its project was moved, or copied from another machine."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ class ScriptsOf:
                 return script
         raise ConfigError(f"{path.name} may not be started from here.{self._advice()}", key="script")
 
+    def moved(self, record: records.RunRecord | None) -> Script | None:
+        """The script of a run whose project has been moved: the one of that name here, where there is none there."""
+        if record is None or record.script is None or (Path(record.folder) / record.script).exists():
+            return None
+        here = [script for script in self.all() if script.name == Path(record.script).name]
+        return here[0] if len(here) == 1 else None
+
     def _advice(self) -> str:
         if self._launchable is None:
             return "\n  Start the server with it: hypertuner train.py (or with the folder of your scripts)."
@@ -105,7 +114,7 @@ class ScriptsOf:
     def runs_of(self, script: Script, rows: Iterable[RunRow]) -> list[RunRow]:
         """The runs of a script, newest first."""
         rows = (row for row in rows if row.script and Path(row.script).name == script.name and row.folder)
-        return [row for row in rows if self._path_of(row) == script.path]
+        return [row for row in rows if self._path_of(row) in (script.path, _MOVED)]
 
     def _path_of(self, row: RunRow) -> Path | None:
         if row.folder not in self._records:
@@ -116,7 +125,8 @@ class ScriptsOf:
         record = self._records[row.folder]
         if record is None or record.script is None:
             return None
-        return (Path(record.folder) / record.script).resolve()
+        path = (Path(record.folder) / record.script).resolve()
+        return path if path.exists() else _MOVED
 
     def listed(self, rows: Sequence[RunRow]) -> Scripts:
         """All of them with their settings, as the page gets them."""
