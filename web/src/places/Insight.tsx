@@ -1,5 +1,6 @@
 // Which settings went with good runs: over the runs of the query that all four places share.
 import { useState } from 'react';
+import { QueryBar } from '../app/QueryBar';
 import { useKeys } from '../app/keys';
 import { openNewRun, useView } from '../app/view';
 import { Button, Segmented } from '../parts/Button';
@@ -16,11 +17,20 @@ import { Scatter } from './insight/Scatter';
 import { type Insight as Shown, useInsight } from './insight/useInsight';
 
 export function Insight() {
+  return (
+    <div className={css.withQuery}>
+      <QueryBar />
+      <OfQuery />
+    </div>
+  );
+}
+
+function OfQuery() {
   const { insight, refusal } = useInsight();
   const [view, change] = useView();
   if (refusal && !insight) {
     return (
-      <Empty title="This query cannot be answered" text={refusal.message}>
+      <Empty title="This query cannot be answered" text={refusal.status === 400 ? undefined : refusal.message}>
         <Button onClick={() => change({ query: '' })}>Clear the filter</Button>
       </Empty>
     );

@@ -1,6 +1,7 @@
 // All that was saved: checkpoints with their metrics, one of them whole, the family tree, and room on the disk.
 import { Suspense, lazy, useMemo, useState } from 'react';
 import { useStore } from '../api/store';
+import { QueryBar } from '../app/QueryBar';
 import { useParam } from '../app/url';
 import { useView } from '../app/view';
 import { actionsDone } from '../app/actions';
@@ -30,60 +31,55 @@ export function Models() {
   const isTree = show === 'tree';
   const isEmpty = pages.matched === 0;
   return (
-    <div className={model ? css.withDetail : css.place}>
-      <div className={css.main}>
-        <div className={css.bar}>
-          <Segmented
-            label="What is shown"
-            value={isTree ? 'tree' : 'weights'}
-            options={[
-              { value: 'weights', text: 'Weights' },
-              { value: 'tree', text: 'Family tree' },
-            ]}
-            onChange={(next) => setShow(next === 'tree' ? 'tree' : null)}
-          />
-          {view.query && (
-            <span className={css.filter} data-tip="The filter of all four places">
-              <code>{view.query}</code>
-              <button type="button" aria-label="Clear the filter" onClick={() => change({ query: '' })}>
-                ×
-              </button>
-            </span>
+    <div className={css.withQuery}>
+      <QueryBar />
+      <div className={model ? css.withDetail : css.place}>
+        <div className={css.main}>
+          <div className={css.bar}>
+            <Segmented
+              label="What is shown"
+              value={isTree ? 'tree' : 'weights'}
+              options={[
+                { value: 'weights', text: 'Weights' },
+                { value: 'tree', text: 'Family tree' },
+              ]}
+              onChange={(next) => setShow(next === 'tree' ? 'tree' : null)}
+            />
+            <span className={css.grow} />
+            {pages.matched !== null && !isEmpty && (
+              <span className={css.soft}>
+                {plural(pages.matched, 'checkpoint')}, {bytes(pages.nbytes)}
+              </span>
+            )}
+            <Button size="small" onClick={() => setMakingRoom(true)}>
+              Make room…
+            </Button>
+          </div>
+          {pages.refusal && <p className={css.problem}>{pages.refusal.message}</p>}
+          {isTree ? (
+            <Suspense fallback={null}>
+              <Family model={model} onModel={setModel} />
+            </Suspense>
+          ) : isEmpty ? (
+            <NoWeights query={view.query} onClear={() => change({ query: '' })} />
+          ) : (
+            <CheckpointList
+              pages={pages}
+              sort={order.sort}
+              isReversed={order.isReversed}
+              onSort={(name) => setSort(order.sort === name && !order.isReversed ? `-${name}` : name, true)}
+              model={model}
+              onModel={setModel}
+            />
           )}
-          <span className={css.grow} />
-          {pages.matched !== null && !isEmpty && (
-            <span className={css.soft}>
-              {plural(pages.matched, 'checkpoint')}, {bytes(pages.nbytes)}
-            </span>
-          )}
-          <Button size="small" onClick={() => setMakingRoom(true)}>
-            Make room…
-          </Button>
         </div>
-        {pages.refusal && <p className={css.problem}>{pages.refusal.message}</p>}
-        {isTree ? (
+        {model && <Detail key={model} reference={model} onClose={() => setModel(null)} />}
+        {isMakingRoom && (
           <Suspense fallback={null}>
-            <Family model={model} onModel={setModel} />
+            <Room onClose={() => setMakingRoom(false)} />
           </Suspense>
-        ) : isEmpty ? (
-          <NoWeights query={view.query} onClear={() => change({ query: '' })} />
-        ) : (
-          <CheckpointList
-            pages={pages}
-            sort={order.sort}
-            isReversed={order.isReversed}
-            onSort={(name) => setSort(order.sort === name && !order.isReversed ? `-${name}` : name, true)}
-            model={model}
-            onModel={setModel}
-          />
         )}
       </div>
-      {model && <Detail key={model} reference={model} onClose={() => setModel(null)} />}
-      {isMakingRoom && (
-        <Suspense fallback={null}>
-          <Room onClose={() => setMakingRoom(false)} />
-        </Suspense>
-      )}
     </div>
   );
 }

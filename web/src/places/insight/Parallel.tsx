@@ -8,7 +8,7 @@ import { cssColour } from '../../parts/RunMark';
 import { type Axis, numberAt, ticksOf, wordOf } from './axes';
 import type { Brush } from './brushes';
 import css from './Insight.module.css';
-import { type Box, NAN_BELOW, NONE_BELOW, axisX, layLines, nearestLine, paintLines, shareY } from './lines';
+import { type Box, NAN_BELOW, NONE_BELOW, axisX, layLines, linePath, nearestLine, paintLines, shareY } from './lines';
 import type { Insight } from './useInsight';
 import { useSize } from './useSize';
 
@@ -46,10 +46,9 @@ export function Parallel({
       out: cssColour('--line-strong'),
       in: cssColour('--faint'),
       best: cssColour('--accent'),
-      hover: cssColour('--run-1'),
     };
-    paintLines(canvas.current, box, ys, axes.length, { isIn, isBest, hovered }, paint);
-  }, [box, ys, axes.length, isIn, isBest, hovered, theme, width]);
+    paintLines(canvas.current, box, ys, axes.length, { isIn, isBest }, paint);
+  }, [box, ys, axes.length, isIn, isBest, theme, width]);
 
   const at = (event: { clientX: number; clientY: number }) => {
     const edge = frame.current!.getBoundingClientRect();
@@ -104,6 +103,11 @@ export function Parallel({
       style={{ cursor: hovered !== null ? 'pointer' : undefined }}
     >
       <canvas ref={canvas} style={{ width, height }} aria-hidden="true" />
+      {hovered !== null && hovered < isIn.length && (
+        <svg className={css.hovered} width={width} height={height} aria-hidden="true">
+          <path d={linePath(box, ys, axes.length, hovered)} />
+        </svg>
+      )}
       {axes.map((axis, index) => (
         <AxisParts
           key={axis.name}

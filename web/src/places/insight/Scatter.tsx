@@ -81,9 +81,12 @@ export function Scatter({
     canvas.current!.width = width * scale;
     canvas.current!.height = height * scale;
     context.setTransform(scale, 0, 0, scale, 0, 0);
-    const [grid, text, out, plain, ring] = ['--grid', '--soft', '--line-strong', '--accent', '--text'].map(
-      cssColour,
-    ) as [string, string, string, string, string];
+    const [grid, text, out, plain] = ['--grid', '--soft', '--line-strong', '--accent'].map(cssColour) as [
+      string,
+      string,
+      string,
+      string,
+    ];
     const { xs, ys, points, low, high, floor, top } = plot;
     context.font = '11px system-ui, sans-serif';
     context.lineWidth = 1;
@@ -121,18 +124,10 @@ export function Scatter({
       (point, at) =>
         isIn[at] && dot(at, colour ? (point.shade === null ? out : colourAt(point.shade, theme)) : plain, 0.9, radius),
     );
-    if (hovered !== null && points[hovered]) {
-      dot(hovered, ring, 1, radius + 3);
-      dot(
-        hovered,
-        colour && points[hovered].shade !== null ? colourAt(points[hovered].shade, theme) : plain,
-        1,
-        radius + 1,
-      );
-    }
     context.globalAlpha = 1;
-  }, [plot, isIn, hovered, theme, width, height, colour]);
+  }, [plot, isIn, theme, width, height, colour]);
 
+  const ringed = hovered === null ? undefined : plot.points[hovered];
   const find = (event: React.PointerEvent) => {
     const edge = frame.current!.getBoundingClientRect();
     let [best, distance] = [null as number | null, 14];
@@ -192,6 +187,9 @@ export function Scatter({
         onClick={() => hovered !== null && openRun(names[hovered]!)}
       >
         <canvas ref={canvas} style={{ width, height }} />
+        {ringed && !Number.isNaN(ringed.left + ringed.top) && (
+          <span className={css.ring} style={{ left: ringed.left, top: ringed.top }} />
+        )}
         <span className={css.xName}>{plot.xs.title}</span>
       </div>
     </section>

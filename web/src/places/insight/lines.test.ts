@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { axisOf } from './axes';
-import { NAN_BELOW, NONE_BELOW, axisX, layLines, nearestLine } from './lines';
+import { NAN_BELOW, NONE_BELOW, axisX, layLines, linePath, nearestLine } from './lines';
 
 const box = { width: 300, height: 200, top: 20, bottom: 60, left: 50, right: 50 };
 const values = new Map<string, (number | string | null)[]>([
@@ -24,4 +24,9 @@ test('the pointer finds the nearest line that passes the brushes', () => {
   expect(nearestLine(box, ys, 2, [true, true, true], 50, 82)).toBe(1);
   expect(nearestLine(box, ys, 2, [true, false, true], 50, 82)).toBe(null);
   expect(nearestLine(box, ys, 2, [true, true, true], 150, 140)).toBe(0);
+});
+
+test('a line has a gap where an axis has no place for a value', () => {
+  expect(linePath(box, ys, 2, 0)).toBe('M50.0 140.0L250.0 140.0');
+  expect(linePath(box, Float32Array.from([1, NaN, 3]), 3, 0)).toBe('M50.0 1.0M250.0 3.0');
 });

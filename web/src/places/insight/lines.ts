@@ -54,16 +54,15 @@ export interface Paint {
   out: string;
   in: string;
   best: string;
-  hover: string;
 }
 
-/** Grey for what is filtered out, faint for the rest, full colour for the best, on top what the pointer is on. */
+/** Grey for what is filtered out, faint for the rest, full colour for the best. */
 export function paintLines(
   canvas: HTMLCanvasElement,
   box: Box,
   ys: Float32Array,
   axes: number,
-  groups: { isIn: readonly boolean[]; isBest: readonly boolean[]; hovered: number | null },
+  groups: { isIn: readonly boolean[]; isBest: readonly boolean[] },
   paint: Paint,
 ): void {
   const context = canvas.getContext('2d');
@@ -101,9 +100,19 @@ export function paintLines(
   stroke((run) => !groups.isIn[run], paint.out, crowd(runs) * 0.45, 1);
   stroke((run) => groups.isIn[run]! && !groups.isBest[run], paint.in, crowd(shown) * 0.75, 1);
   stroke((run) => groups.isBest[run]!, paint.best, 0.95, 1.75);
-  const { hovered } = groups;
-  if (hovered !== null) stroke((run) => run === hovered, paint.hover, 1, 3);
   context.globalAlpha = 1;
+}
+
+/** One run's line, for SVG: what the pointer is on is drawn over the others, which are not painted again for it. */
+export function linePath(box: Box, ys: Float32Array, axes: number, run: number): string {
+  let path = '';
+  let isDown = false;
+  for (let index = 0; index < axes; index++) {
+    const y = ys[run * axes + index]!;
+    if (!Number.isNaN(y)) path += `${isDown ? 'L' : 'M'}${axisX(box, index, axes).toFixed(1)} ${y.toFixed(1)}`;
+    isDown = !Number.isNaN(y);
+  }
+  return path;
 }
 
 /** The run whose line is nearest to a point, of those that pass; null where none is within 12 pixels. */

@@ -19,8 +19,8 @@ export function DiffStrip({
 }) {
   const asked = names.slice(0, MOST);
   const { answer } = useGet<Differing>(asked.length > 1 ? '/api/runs/differing' : null, { name: asked });
-  if (names.length < 2 || !answer) return null;
-  const equal = Object.entries(answer.equal);
+  const equal = Object.entries(answer?.equal ?? {});
+  if (names.length < 2 || !answer || answer.differing.length + equal.length === 0) return null;
   return (
     <div className={css.strip} role="region" aria-label="What differs" tabIndex={-1}>
       <b>

@@ -6,12 +6,13 @@ import type { Columns, MetricColumn, RunRow } from '../../api/types';
 import { kept } from '../../app/kept';
 import { useKeys } from '../../app/keys';
 import { useRows } from '../../app/rows';
-import { hotRun } from '../../app/selection';
+import { hotRun, select } from '../../app/selection';
 import { useShownTheme } from '../../app/theme';
 import { X_AXES, changeView, useView } from '../../app/view';
 import { Crosshair } from '../../chart/crosshair';
 import type { XKind } from '../../chart/axis';
 import type { Look } from '../../chart/plot';
+import { Button } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { Icon } from '../../parts/Icon';
 import { cssColour, runColour } from '../../parts/RunMark';
@@ -85,6 +86,7 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
   );
   return (
     <div className={css.charts}>
+      <h2 className="unseen">Charts</h2>
       {!isPanel && <ChartKeys metrics={shown} />}
       <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} />
       {names.length === 0 ? (
@@ -94,7 +96,13 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
         />
       ) : full ? (
         <Full>{(height) => one(full, height)}</Full>
-      ) : rows.length > 0 && metrics.length === 0 ? (
+      ) : rows.length === 0 ? (
+        <div className={css.late}>
+          <Empty title="These runs are not there any more">
+            {!isPanel && <Button onClick={() => select(null)}>Show the running and the latest</Button>}
+          </Empty>
+        </div>
+      ) : metrics.length === 0 ? (
         <Empty title="These runs have logged no metric yet" command='logger.log({"loss": loss}, step)' />
       ) : (
         <div className={css.scroll} tabIndex={-1} ref={setBox}>

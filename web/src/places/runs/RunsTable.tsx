@@ -236,8 +236,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       onRowOpen={(row) => openRun(row.name)}
       onRowMenu={(row, _, event) => {
         event.preventDefault();
-        const many = !selection.isDefault && chosen.has(row.name) && chosen.size > 1;
-        showMenu(event, row.name, runMenu(row, many ? selection.names : [row.name], select));
+        showMenu(event, row.name, runMenu(row, select));
       }}
       onRowHover={(row) => hotRun.set(row && chosen.has(row.name) ? row.name : null)}
       onRowKey={(row, index, event: KeyboardEvent) => {
@@ -250,7 +249,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
         }
         if (event.key === 'ContextMenu' || (event.shiftKey && event.key === 'F10')) {
           const box = document.getElementById(`row-${index}`);
-          if (box) showMenu(box, row.name, runMenu(row, [row.name], select));
+          if (box) showMenu(box, row.name, runMenu(row, select));
           return true;
         }
         return false;

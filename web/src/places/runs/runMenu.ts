@@ -4,6 +4,7 @@ import { session, may } from '../../api/session';
 import type { Action, RunRow } from '../../api/types';
 import { act } from '../../app/actions';
 import { openNewRun, openRun } from '../../app/view';
+import { plural } from '../../parts/format';
 import type { MenuItem } from '../../parts/Menu';
 import { togglePin } from './pins';
 
@@ -17,6 +18,8 @@ export function forbidden(scope: 'edit' | 'run'): string | null {
 
 export function bulkItems(names: readonly string[], rows: readonly RunRow[]): MenuItem[] {
   const all = [...names];
+  // What is done to several says to how many.
+  const many = all.length > 1 ? ` ${plural(all.length, 'run')}` : '';
   const every = (does: (row: RunRow) => boolean) => rows.length > 0 && rows.every(does);
   const some = (does: (row: RunRow) => boolean) => rows.length === 0 || rows.some(does);
   const item = (
@@ -33,13 +36,13 @@ export function bulkItems(names: readonly string[], rows: readonly RunRow[]): Me
   const isStarred = every((row) => row.starred);
   const isArchived = every((row) => row.archived);
   return [
-    item(isStarred ? 'Remove the star' : 'Star', isStarred ? 'unstar' : 'star', { icon: 'star' }),
-    item(isArchived ? 'Take out of the archive' : 'Archive', isArchived ? 'unarchive' : 'archive', { icon: 'archive' }),
+    item(isStarred ? `Unstar${many}` : `Star${many}`, isStarred ? 'unstar' : 'star', { icon: 'star' }),
+    item(isArchived ? `Unarchive${many}` : `Archive${many}`, isArchived ? 'unarchive' : 'archive', { icon: 'archive' }),
     ...(some((row) => STILL_GOING.includes(row.state))
       ? [item('Stop (saves first)', 'stop', { icon: 'stop', line: true }, 'run')]
       : []),
     ...(some((row) => ['failed', 'crashed', 'stopped', 'finished'].includes(row.state))
-      ? [item('Queue again', 'requeue', { icon: 'again' }, 'run')]
+      ? [item(many ? `Queue${many} again` : 'Queue again', 'requeue', { icon: 'again' }, 'run')]
       : []),
     ...(some((row) => row.state === 'queued')
       ? [item('Take out of the queue', 'withdraw', { icon: 'close' }, 'run')]
@@ -50,16 +53,11 @@ export function bulkItems(names: readonly string[], rows: readonly RunRow[]): Me
       line: true,
       run: () => download('/api/runs/export.csv', { name: all }),
     },
-    item('Delete', 'trash', { icon: 'trash', isDanger: true, line: true }),
+    item(`Delete${many}`, 'trash', { icon: 'trash', isDanger: true, line: true }),
   ];
 }
 
-export function runMenu(
-  row: RunRow,
-  names: readonly string[],
-  show: (names: readonly string[] | null) => void,
-): MenuItem[] {
-  if (names.length > 1) return [{ text: `${names.length} runs`, isTitle: true }, ...bulkItems(names, [])];
+export function runMenu(row: RunRow, show: (names: readonly string[] | null) => void): MenuItem[] {
   return [
     { text: 'Open', icon: 'eye', keys: 'Enter', run: () => openRun(row.name) },
     { text: 'Show only this run', icon: 'chart', keys: 's', run: () => show([row.name]) },
