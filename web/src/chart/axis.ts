@@ -26,6 +26,18 @@ export function durationTick(seconds: number, step: number): string {
   return `${sign}${rest} s`;
 }
 
+/** 21:40, 21:40:26, 26 Nov: the day where a day begins. */
+export function clockTick(time: number, step: number): string {
+  const date = new Date(time * 1000);
+  const isMidnight = date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0;
+  if (step >= 86400 || isMidnight) return date.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
+  return date.toLocaleTimeString('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+    ...(step < 60 ? { second: '2-digit' } : {}),
+  });
+}
+
 /** 12,000; 12k where it is long; 1e-4 where it is small. */
 export function numberTick(value: number, step: number): string {
   if (value === 0) return '0';

@@ -1,7 +1,7 @@
 // One chart on the screen: uPlot has its axes and its selection by dragging, the lines are ours.
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { DURATION_STEPS, durationTick, logTicks, numberTick } from './axis';
+import { DURATION_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
 import type { Crosshair } from './crosshair';
 import { Drawn, type Line } from './line';
 import { type Ink, type Look, Painter, type Scene } from './paint';
@@ -148,7 +148,10 @@ export class Plot implements Scene {
               values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
                 this.ticks(at, step, logX, [this.window.x0, this.window.x1]),
             }
-          : {};
+          : {
+              values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
+                at.map((v) => clockTick(v, step)),
+            };
     this.plot = new uPlot(
       {
         ...this.size,

@@ -6,7 +6,7 @@ import { openNewRun, useView } from '../app/view';
 import { Button, Segmented } from '../parts/Button';
 import { Empty } from '../parts/Empty';
 import { Select } from '../parts/Field';
-import { plural } from '../parts/format';
+import { count, plural } from '../parts/format';
 import { showMenu } from '../parts/Menu';
 import { wordOf } from './insight/axes';
 import { Diff } from './insight/Diff';
@@ -90,7 +90,9 @@ function Whole({ insight }: { insight: Shown }) {
           />
         )}
         <span role="status">
-          {brushes.size ? `${passing} of ${plural(insight.names.length, 'run')}` : plural(insight.names.length, 'run')}
+          {brushes.size
+            ? `${count(passing)} of ${plural(insight.names.length, 'run')}`
+            : plural(insight.names.length, 'run')}
           {insight.matched > insight.names.length && (
             <span className={css.soft}> (the newest of {insight.matched.toLocaleString('en-US')})</span>
           )}

@@ -50,6 +50,9 @@ export function layLines(
   return ys;
 }
 
+/** Paths for one kind of line: more take longer to paint than people see a difference. */
+const MOST_PATHS = 500;
+
 export interface Paint {
   out: string;
   in: string;
@@ -83,8 +86,15 @@ export function paintLines(
     context.globalAlpha = alpha;
     context.lineWidth = width;
     context.beginPath();
+    // Lines of one path do not darken each other: where many runs go is seen only between paths.
+    const atOnce = Math.ceil(runs / MOST_PATHS);
+    let held = 0;
     for (let run = 0; run < runs; run++) {
       if (!which(run)) continue;
+      if (++held % atOnce === 0) {
+        context.stroke();
+        context.beginPath();
+      }
       let isDown = false;
       for (let index = 0; index < axes; index++) {
         const y = ys[run * axes + index]!;
@@ -96,7 +106,7 @@ export function paintLines(
     }
     context.stroke();
   };
-  const crowd = (count: number) => Math.max(0.12, Math.min(0.85, 14 / Math.sqrt(Math.max(1, count))));
+  const crowd = (count: number) => Math.max(0.14, Math.min(0.85, 12 / Math.sqrt(Math.max(1, count))));
   stroke((run) => !groups.isIn[run], paint.out, crowd(runs) * 0.45, 1);
   stroke((run) => groups.isIn[run]! && !groups.isBest[run], paint.in, crowd(shown) * 0.75, 1);
   stroke((run) => groups.isBest[run]!, paint.best, 0.95, 1.75);

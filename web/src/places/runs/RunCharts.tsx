@@ -86,6 +86,7 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
   );
   return (
     <div className={css.charts}>
+      <h2 className="unseen">Charts</h2>
       {!isPanel && <ChartKeys metrics={shown} />}
       <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} />
       {names.length === 0 ? (
