@@ -13,7 +13,7 @@ DEMO_READY := $(VENV)/demo-ready
 CODE := $(wildcard src tests examples benchmarks scripts hatch_build.py)
 TYPED := $(patsubst %/,%,$(sort $(dir $(wildcard src/*/__init__.py examples/*.py benchmarks/*.py scripts/*.py))))
 
-.PHONY: help setup web page demo check lint types floors openapi test bench faults docs clean
+.PHONY: help setup web page demo check lint types floors openapi pictures test bench faults docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test     make check and make page, then all tests (make test ARGS='tests/test_args.py -k dotted' for some)"
 	@echo "make bench    measure hypertuner against its peers (make bench ARGS='--only log --quick' for a part)"
 	@echo "make faults   plant faults into the code that saves, one by one, and show that the tests find each"
+	@echo "make pictures make the pictures of the docs, with a real Chromium, from runs of the demo"
 	@echo "make docs     build the documentation into site/; every warning is an error"
 	@echo "make clean    remove $(VENV), caches and built files; never your storage"
 
@@ -57,6 +58,9 @@ floors: $(READY)
 
 openapi: $(READY)
 	@$(BIN)/python scripts/openapi.py
+
+pictures: $(DEMO_READY)
+	@$(BIN)/python scripts/screenshots.py
 
 # Two workers: the suite starts real processes, more of them only wait for each other on a small machine.
 test: check page $(TIMM)

@@ -1,7 +1,7 @@
 """Make the pictures of the docs: `python scripts/screenshots.py`.
 
-They show the demo's own seven runs, trained for this, in real Chromium: docs/images/*.png, 1440 × 900. Needs the page to
-be built (`make web`), PyTorch, scikit-learn, Playwright for Python and a Chromium (or CHROMIUM=/path/to/it).
+They show the demo's own seven runs, trained for this, in real Chromium: docs/images/*.png, 1440 × 900. Needs the page
+to be built (`make web`), PyTorch, scikit-learn, Playwright for Python and a Chromium (or CHROMIUM=/path/to/it).
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ class Picture:
     schemes: tuple[str, ...] = ("dark",)
 
 
-def _point_at_a_curve(tab: Page) -> None:
-    box = tab.locator("[data-metric] canvas").first.bounding_box()
-    assert box is not None
-    tab.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + box["height"] * 0.35)
+_COLUMNS = "metric:val_accuracy,config:learning_rate,config:channels,config:dropout"
+
+
+def _point_at(name: str) -> Callable[[Page], None]:
+    """At a run's row: its curves stand out."""
+    return lambda tab: tab.get_by_role("row").filter(has_text=name).hover(position={"x": 16, "y": 14})
 
 
 def _open_a_mark(tab: Page) -> None:
@@ -51,7 +53,7 @@ def _open_a_mark(tab: Page) -> None:
 def pictures(best: str, child: str) -> list[Picture]:
     """All of them; `best` is the run that did best, `child` the one that began with its weights."""
     return [
-        Picture("runs", "/runs?sort=val_accuracy", child, _point_at_a_curve, ("dark", "light")),
+        Picture("runs", f"/runs?sort=val_accuracy&cols={_COLUMNS}", child, _point_at(best), ("dark", "light")),
         Picture("mark", f"/runs?sel={best},{child}&x=root", child, _open_a_mark),
         Picture("new-run", f"/runs?sel={best}&new={best}&parent={best}@best&set=learning_rate%3D0.001", "fit"),
         Picture("run", f"/runs?run={child}&tab=config", "learning_rate"),
@@ -63,7 +65,7 @@ def pictures(best: str, child: str) -> list[Picture]:
 
 
 def _train(folder: Path) -> None:
-    environment = {**os.environ, "HYPERTUNER_HOME": str(folder.parent / "home")}
+    environment = {**os.environ, "HYPERTUNER_HOME": str(folder / "home")}
     environment.pop("HYPERTUNER_STORAGE", None)
     command = [sys.executable, "-m", "hypertuner", "demo", "--no-gui", "--folder", str(folder)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
@@ -72,7 +74,7 @@ def _train(folder: Path) -> None:
 @contextlib.contextmanager
 def _served(folder: Path) -> Iterator[str]:
     """The address of a server of the folder, with its token."""
-    environment = {**os.environ, "HYPERTUNER_HOME": str(folder.parent / "home"), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "HYPERTUNER_HOME": str(folder / "home"), "PYTHONUNBUFFERED": "1"}
     environment.pop("SSH_CONNECTION", None)
     command = [sys.executable, "-m", "hypertuner", "digits.py", "--storage", "storage", "--no-browser", "--port", "0"]
     server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
@@ -108,8 +110,12 @@ def main() -> None:
     given = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     given.into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        folder = given.project or Path(scratch) / "digits"
+    with contextlib.ExitStack() as stack:
+        playwright = stack.enter_context(sync_playwright())
+        # Not a name drawn by chance: the pictures show it.
+        folder = given.project or Path(tempfile.gettempdir()) / "digits"
+        if given.project is None:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if not folder.exists():
             _train(folder)
         browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
@@ -126,7 +132,7 @@ def main() -> None:
 def _best_and_child(folder: Path) -> tuple[str, str]:
     import hypertuner
 
-    for run in hypertuner.runs(storage=folder / "storage"):
+    for run in hypertuner.runs(storage=str(folder / "storage")):
         if run.parent:
             return str(run.parent).partition("@")[0], run.name
     raise SystemExit(f"{folder} has no run that began with the weights of another: is it the demo's?")

@@ -1,7 +1,7 @@
 """The page in a real browser, on a real server, with runs that a real script has trained.
 
-Debian's Chromium (or the one that `CHROMIUM` names), driven by Playwright. Whatever the page logs as an error, and every
-breach of its content policy, fails the test that it came up in.
+Debian's Chromium (or the one that `CHROMIUM` names), driven by Playwright. Whatever the page logs as an error, and
+every breach of its content policy, fails the test that it came up in.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Window:
         tab.goto(f"http://{self.served.host}{path}")
 
     def _hear(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and not (self.may_fail and "Failed to load" in text or "WebSocket" in text):
+        if kind in ("error", "warning") and not ((self.may_fail and "Failed to load" in text) or "WebSocket" in text):
             self.problems.append(f"{kind}: {text}")
 
 
@@ -113,8 +113,6 @@ def window_on(chromium: Browser, served: Served, **options: object) -> Iterator[
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with train.py and four runs of it, one of which failed; copied for each test."""
-    if ready := os.environ.get("BROWSER_TRAINED"):
-        return Path(ready)
     folder = tmp_path_factory.mktemp("trained")
     (folder / "train.py").write_text(textwrap.dedent(TRAIN))
     environment = script_environment(
@@ -139,7 +137,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hypertuner("run", "train.py", "learning_rate=0.01", "hidden=8", "--name", "bright-maple")
     hypertuner("run", "train.py", "hidden=0", "steps=-1", "--name", "no-steps")
     (folder / "broken.py").write_text(
-        "import hypertuner\nhypertuner.Logger().log({'loss': 1.0})\nprint('before')\nraise ValueError('no such data set')\n"
+        "import hypertuner\nhypertuner.Logger().log({'loss': 1.0})\n"
+        "print('before')\nraise ValueError('no such data set')\n"
     )
     hypertuner("run", "broken.py", "--name", "broken-crow", "--queue")
     hypertuner("queue", "--cpu", code=1)

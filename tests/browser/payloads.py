@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What each does if it ever runs or becomes a node: `hacked` is set, a dialog opens, or a node with data-xss stands there.
+# What each does if it ever runs or becomes a node: `hacked` is set, a dialog opens, a node with data-xss stands there.
 _DOES = "window.hacked=1,alert(1)"
 
 _BODIES = (
@@ -11,7 +11,7 @@ _BODIES = (
     f"<svg data-xss onload={_DOES}>",
     f"<svg data-xss><script>{_DOES}</script></svg>",
     f"<svg data-xss><animate onbegin={_DOES} attributeName=x dur=1s>",
-    f"<iframe data-xss srcdoc='<script>parent.hacked=1</script>'></iframe>",
+    "<iframe data-xss srcdoc='<script>parent.hacked=1</script>'></iframe>",
     "<iframe data-xss src=javascript:parent.hacked=1></iframe>",
     f"<body data-xss onload={_DOES}>",
     f"<details data-xss open ontoggle={_DOES}><summary>x</summary></details>",
@@ -20,7 +20,7 @@ _BODIES = (
     f"<audio data-xss src=x onerror={_DOES}></audio>",
     f"<marquee data-xss onstart={_DOES}>x</marquee>",
     f"<div data-xss style=animation-name:x onanimationstart={_DOES}>x</div>",
-    f"<a data-xss href=\"javascript:{_DOES}\">x</a>",
+    f'<a data-xss href="javascript:{_DOES}">x</a>',
     "<a data-xss href='data:text/html,<script>opener.hacked=1</script>'>x</a>",
     "<form data-xss action=javascript:window.hacked=1><button>x</button></form>",
     "<math data-xss href=javascript:window.hacked=1>x</math>",
@@ -37,7 +37,7 @@ _BODIES = (
     "javascript:window.hacked=1//",
     "\u202e<b data-xss>txet\u202c\u200b\ufeff",
 )
-_BREAKS = ("", '">', "'>", "</title></textarea></script></style>-->", '"><!--', "\\u003c", "]]>", "`")
+_BREAKS = ("", '">', "'>", "</title></textarea></script></style>-->", '"><!---->', "\\u003c", "]]>", "`")
 
 PAYLOADS = tuple(before + body for body in _BODIES for before in _BREAKS)
 

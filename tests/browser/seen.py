@@ -57,7 +57,11 @@ def wait_until_drawn(card: Locator, more_than: int = 0) -> int:
 
 def row(tab: Page, name: str) -> Locator:
     """The row of a run in the table."""
-    return tab.get_by_role("grid", name="Runs").get_by_role("row").filter(has=tab.get_by_role("button", name=name, exact=True))
+    return (
+        tab.get_by_role("grid", name="Runs")
+        .get_by_role("row")
+        .filter(has=tab.get_by_role("button", name=name, exact=True))
+    )
 
 
 def names(tab: Page) -> list[str]:

@@ -77,7 +77,8 @@ def test_nothing_is_asked_of_another_host(window: Window):
         tab.wait_for_load_state("networkidle")
     assert hosts == {window.served.host}
     linked = tab.evaluate(
-        "() => performance.getEntriesByType('resource').map(one => new URL(one.name).host)"
-        ".concat([...document.querySelectorAll('[src],[href]')].map(one => new URL(one.src || one.href, location).host))"
+        "() => [...performance.getEntriesByType('resource').map(one => one.name),"
+        " ...[...document.querySelectorAll('[src],[href]')].map(one => one.src || one.href)]"
+        ".map(one => new URL(one, location).host)"
     )
     assert set(linked) == {window.served.host}

@@ -61,7 +61,6 @@ def test_weights_are_used_again_in_three_actions_and_the_childs_curve_goes_on_wh
     tab = window.open("/runs?sel=calm-otter")
     marks = chart(tab, "train/loss").get_by_role("button", name="Weights calm-otter@")
     marks.last.wait_for()
-    at = (marks.last.get_attribute("aria-label") or "").rpartition("@")[2]
     hands = Hands(tab)
     hands.click(marks.last)
     sheet = tab.get_by_role("dialog")

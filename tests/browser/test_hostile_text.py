@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser.conftest import CHROMIUM, FLAGS, Window, window_on
 from tests.browser.payloads import LOOKS, PAYLOADS, UNHARMED
 from tests.browser.seen import LONG_MS
@@ -29,7 +29,8 @@ payloads = json.loads(Path("payloads.json").read_text())
 logger = hypertuner.Logger()
 for payload in payloads:
     print(payload, flush=True)
-    print(f"\\x1b]8;;javascript:window.hacked=1\\x1b\\\\{payload}\\x1b]8;;\\x1b\\\\\\x1b[31m red \\x1b]0;title\\x07", flush=True)
+    print(f"\\x1b]8;;javascript:window.hacked=1\\x1b\\\\{payload}\\x1b]8;;\\x1b\\\\", flush=True)
+    print(f"\\x1b[31m{payload}\\x1b]0;title\\x07", flush=True)
 for step in range(3):
     logger.log({payload: step for payload in payloads}, step)
     logger.log({"said/" + str(step): hypertuner.Text("\\n".join(payloads))}, step)
@@ -42,7 +43,7 @@ def looks(tab: Page, where: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def hostile(chromium, tmp_path_factory) -> Iterator[Window]:
+def hostile(chromium: Browser, tmp_path_factory) -> Iterator[Window]:
     """A storage full of it, made by a script, by somebody at the page, and by somebody else's hands."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "hostile.py").write_text(HOSTILE)
@@ -76,8 +77,23 @@ def hostile(chromium, tmp_path_factory) -> Iterator[Window]:
         yield window
 
 
-def test_there_are_enough_of_them():
-    assert len(set(PAYLOADS)) >= 200
+def test_each_of_them_is_seen_where_a_page_is_careless(chromium: Browser):
+    """What the other tests rely on: markup becomes nodes, and what came to life is told."""
+    context = chromium.new_context()
+    tab = context.new_page()
+    parse = "text => new DOMParser().parseFromString(text, 'text/html').querySelectorAll('[data-xss]').length"
+    assert sum(bool(tab.evaluate(parse, payload)) for payload in set(PAYLOADS)) >= 200
+    put = "text => { document.body.innerHTML = text; }"
+    for markup, told in {
+        "<b data-xss>": "nodes",
+        "<a href=javascript:1>": "handlers",
+        "<base href=//a>": "foreign",
+    }.items():
+        tab.evaluate(put, markup)
+        assert tab.evaluate(LOOKS)[told]
+    tab.evaluate("() => { window.hacked = 1; }")
+    assert tab.evaluate(LOOKS)["hacked"] == 1
+    context.close()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +183,8 @@ EVIL = """<!doctype html><title>evil</title><script>
 async function attack(address) {
     const said = {};
     for (const path of ['/api/session', '/api/runs', '/', '/openapi.json'])
-        said[path] = await fetch(address + path, { credentials: 'include' }).then(a => a.text().then(t => a.status + t), e => 'refused');
+        said[path] = await fetch(address + path, { credentials: 'include' })
+            .then(a => a.text().then(t => a.status + t), e => 'refused');
     said.post = await fetch(address + '/api/actions', { method: 'POST', credentials: 'include',
         headers: { 'Content-Type': 'application/json', 'X-Hypertuner': '1' },
         body: JSON.stringify({ action: 'trash', names: ['calm-otter'] }) }).then(a => a.status, e => 'refused');

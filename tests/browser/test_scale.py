@@ -1,4 +1,4 @@
-"""Many runs and long curves: rows are there, the last run can be reached, a filter works, only what is in view exists."""
+"""Many runs, long curves: rows are there, the last one can be reached, a filter works; only what is in view exists."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def many_curves(storage: Path, runs: int, points: int) -> None:
         run = made.make_run(storage, f"run-{number:03}", {"seed": number})
         attempt = made.start(run)
         for step in range(points):
-            made.log(attempt, step, {f"part-{part}/loss": 1 / (1 + step) + number / runs for part in range(3)}, when=step)
+            made.log(
+                attempt, step, {f"part-{part}/loss": 1 / (1 + step) + number / runs for part in range(3)}, when=step
+            )
         made.end(run, attempt)
 
 

@@ -27,6 +27,7 @@ describe('axes', () => {
   test('numbers are short, and two ticks are never the same', () => {
     expect([0, 2000, 10000, 12500].map((v) => numberTick(v, 500))).toEqual(['0', '2,000', '10k', '12.5k']);
     expect([0.1, 0.15, 0.2].map((v) => numberTick(v, 0.05))).toEqual(['0.1', '0.15', '0.2']);
+    expect([0.25, 0.5, 0.75, 1.25].map((v) => numberTick(v, 0.25))).toEqual(['0.25', '0.5', '0.75', '1.25']);
     expect([2e6, 3.5e9, 4e-5, -0.5].map((v) => numberTick(v, 0.1))).toEqual(['2M', '3.5G', '4e-5', '−0.5']);
   });
 

@@ -14,7 +14,7 @@ import { showMenu } from '../../parts/Menu';
 import { names } from '../../parts/names';
 import { RunMark } from '../../parts/RunMark';
 import { StateWord } from '../../parts/StateWord';
-import css from './Models.module.css';
+import css from './Family.module.css';
 import { type Placed, edgePath, layTree } from './tree';
 
 const NODE = 188;
