@@ -66,7 +66,7 @@ def share(storage: Storage, *, edit: bool, host: str, port: int | None) -> None:
     """Print the address that lets others look, or also change notes and tags."""
     token = Door(storage.path).token("edit" if edit else "view")
     show_line(f"http://{host}:{settings.PORT.get() if port is None else port}/#token={token}")
-    may = "look, and change notes and tags; they cannot start, stop or queue anything" if edit else "look"
+    may = "look, and change notes and tags; they cannot start, stop, queue or delete anything" if edit else "look"
     say(f"Whoever opens it may {may}. It holds for the runs in {storage.path}, until the file")
     say(f"  {settings.config_folder() / 'token'} is deleted, which makes all addresses of yours void.")
 

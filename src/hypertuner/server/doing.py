@@ -31,8 +31,8 @@ from hypertuner.store.care import check_one_may_leave, check_tag, retag, waiting
 from hypertuner.store.names import is_name
 from hypertuner.store.trash import Trash, Trashed
 
-STARTS = frozenset({"stop", "requeue", "resume", "withdraw", "hold", "release"})
-"""Actions about what runs: who may do them may start scripts."""
+OF_THE_OWNER = frozenset({"stop", "requeue", "resume", "withdraw", "hold", "release", "trash", "restore"})
+"""Actions about what runs, or whether a run is there: who may do them may start scripts."""
 _UNDO: Mapping[str, Action] = {
     "archive": "unarchive",
     "unarchive": "archive",

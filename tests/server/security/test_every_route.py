@@ -122,8 +122,8 @@ def test_who_may_only_look_changes_nothing(served, route: Known):
     assert content_of(served.folder / "storage") == before
 
 
-@pytest.mark.parametrize("action", ["stop", "requeue", "resume", "withdraw", "hold", "release"])
-def test_who_may_only_edit_starts_and_stops_nothing(served, action: str):
+@pytest.mark.parametrize("action", ["stop", "requeue", "resume", "withdraw", "hold", "release", "trash", "restore"])
+def test_who_may_only_edit_starts_stops_and_deletes_nothing(served, action: str):
     if "/api/actions" not in {route.template for route in ALL}:
         pytest.skip("there are no actions yet")
     before = content_of(served.folder / "storage")

@@ -134,7 +134,7 @@ function Doing({ detail }: { detail: Detail }) {
   useKeys([
     { keys: ['d'], does: 'Duplicate', group: 'Run', run: duplicate },
     { keys: ['w'], does: 'New run from its weights', group: 'Run', run: () => void fromWeights() },
-    { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayEdit && void remove(row.name) },
+    { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayRun && void remove(row.name) },
   ]);
   const more: MenuItem[] = [
     ...(['failed', 'crashed', 'stopped', 'finished', 'pruned'].includes(row.state)
@@ -176,7 +176,7 @@ function Doing({ detail }: { detail: Detail }) {
       isDanger: true,
       line: true,
       run: () => void remove(row.name),
-      disabled: mayEdit ? null : 'This link may only look',
+      disabled: mayRun ? null : 'This link may only look',
     },
   ];
   return (

@@ -43,7 +43,7 @@ def notes(name: str, change: NotesChange, state: Current) -> RunRow:
 @needs("edit")
 def act(asked: ActionAsked, state: Current, asker: Asker) -> ActionDone:
     """Do one thing to some runs."""
-    if asked.action in doing.STARTS:
+    if asked.action in doing.OF_THE_OWNER:
         asker.require("run")
     done = doing.act(asked, state.acting)
     _look(state, done.done)

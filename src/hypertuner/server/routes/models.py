@@ -121,7 +121,7 @@ def cleaning(state: Current, most_bytes: Annotated[int | None, Query(ge=0, le=1 
 
 
 @router.post("/cleaning")
-@needs("edit")
+@needs("run")
 def clean(asked: CleanAsked, state: Current) -> ActionDone:
     """Let the storage come down to a size; what goes is in the trash afterwards."""
     with state.acting.acts:

@@ -53,7 +53,7 @@ export function bulkItems(names: readonly string[], rows: readonly RunRow[]): Me
       line: true,
       run: () => download('/api/runs/export.csv', { name: all }),
     },
-    item(`Delete${many}`, 'trash', { icon: 'trash', isDanger: true, line: true }),
+    item(`Delete${many}`, 'trash', { icon: 'trash', isDanger: true, line: true }, 'run'),
   ];
 }
 
