@@ -45,7 +45,7 @@ LOOKS = """() => ({
     hacked: window.hacked ?? null,
     nodes: [...document.querySelectorAll('[data-xss]')].map(one => one.outerHTML),
     handlers: [...document.querySelectorAll('*')].filter(one => [...one.attributes].some(
-        ({ name, value }) => name.startsWith('on') || /^\\\\s*(javascript|data):/i.test(value) && name !== 'value'
+        ({ name, value }) => name.startsWith('on') || /^\\s*(javascript|data):/i.test(value) && name !== 'value'
             && (name === 'href' || name === 'src' || name === 'action')
     )).map(one => one.outerHTML.slice(0, 200)),
     foreign: [...document.querySelectorAll('script, iframe, object, embed, base, meta[http-equiv], link')]
