@@ -127,16 +127,16 @@ class Terminal:
             assert data, f"ended without {text!r}: {self.output!r}"
             self.output += data.decode(errors="replace")
 
-    def wait(self, timeout_s: float = 60, *, pressing: str = "") -> int:
+    def wait(self, timeout_s: float = 60, *, pressing: str = "", every_s: float = 3.0) -> int:
         """The exit code, once the command has ended; `pressing` is typed again and again until it has."""
         import select
 
-        end = time.monotonic() + timeout_s
+        end, next_press = time.monotonic() + timeout_s, 0.0
         while time.monotonic() < end:
-            if pressing:
+            if pressing and time.monotonic() >= next_press:
+                next_press = time.monotonic() + every_s
                 with contextlib.suppress(OSError):
                     self.type(pressing)
-                time.sleep(0.2)
             if select.select([self._master], [], [], 0.05)[0]:
                 with contextlib.suppress(OSError):
                     self.output += os.read(self._master, 65536).decode(errors="replace")

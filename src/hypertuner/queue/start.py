@@ -69,7 +69,8 @@ def run_in_foreground(
     # terminal it gets a group of its own, so that a signal sent to our group reaches it once: from us.
     shares_terminal = _owns_terminal()
     signals = _Signals(shares_terminal)
-    with _conclusion(run, count) as ended, signals.passed_on():
+    # Passed on until the end is written, too: who presses Ctrl-C once more meanwhile does not keep it from being so.
+    with signals.passed_on(), _conclusion(run, count) as ended:
         process = subprocess.Popen(
             command(run, script, arguments, count),
             env=environment(run, resume),
@@ -138,7 +139,7 @@ class _Signals:
         self.asked.append(number)
         if number == signal.SIGINT:
             self._pressed.append(time.monotonic())
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:
             return
         pressed = self._pressed
         insists = len(pressed) >= _INSISTS_AFTER and pressed[-1] - pressed[-_INSISTS_AFTER] < _INSISTS_WITHIN_S
