@@ -29,7 +29,15 @@ PLACES = {
 
 @pytest.fixture(scope="module", params=["light", "dark"])
 def themed(request, chromium: Browser, trained) -> Iterator[Window]:
-    with serving(trained, "train.py") as served, window_on(chromium, served, color_scheme=request.param) as made:
+    with (
+        serving(trained, "train.py") as served,
+        window_on(
+            chromium,
+            served,
+            color_scheme=request.param,
+            reduced_motion="reduce",  # what is still fading in has no contrast yet
+        ) as made,
+    ):
         yield made
 
 

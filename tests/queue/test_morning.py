@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.queue.conftest import Place, is_running, until
 
+from hypertuner.cli.outlook import outlook_text
 from hypertuner.server.draining.outlook import empty_in
 from hypertuner.store import records
 
@@ -266,6 +267,7 @@ def test_a_queue_is_empty_no_sooner_than_its_work_divided_and_no_later_than_one_
 
 
 def test_what_nobody_knows_is_said_and_nothing_is_made_of_it():
-    assert empty_in(1, [(1, None)], [(1, None)]).text() == ""
-    assert empty_in(1, [(1, 60.0)], [(1, None)]).text() == "empty in 1 min or more: how long 1 run will take is open"
-    assert empty_in(2, [(1, 60.0)], [(1, 30.0), (2, 60.0)]).text() == "empty in about 2 min"
+    assert outlook_text(empty_in(1, [(1, None)], [(1, None)])) == ""
+    told = outlook_text(empty_in(1, [(1, 60.0)], [(1, None)]))
+    assert told == "empty in 1 min or more: how long 1 run will take is open"
+    assert outlook_text(empty_in(2, [(1, 60.0)], [(1, 30.0), (2, 60.0)])) == "empty in about 2 min"

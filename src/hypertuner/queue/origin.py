@@ -35,7 +35,7 @@ _LATE = frozenset(
 )
 _OURS = "hypertuner"
 # Parts of hypertuner that no training script needs.
-_NOT_FOR_SCRIPTS = frozenset(("hypertuner.cli", "hypertuner.queue", "hypertuner.__main__", "hypertuner.examples"))
+_NOT_FOR_SCRIPTS = frozenset(f"hypertuner.{name}" for name in ("cli", "server", "queue", "__main__", "examples", "web"))
 _HOOKS: tuple[tuple[Any, str], ...] = (
     *((sys, name) for name in ("excepthook", "unraisablehook", "displayhook", "breakpointhook", "exit")),
     *((builtins, name) for name in ("exit", "quit") if hasattr(builtins, name)),
