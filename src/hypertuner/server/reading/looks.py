@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+import xxhash
+
 from hypertuner.server.reading.packed import COLOUR, CREATED, NAME, Packed
 
 COLOURS = 8
@@ -88,3 +90,9 @@ class Looks:
         chosen = row[COLOUR]
         is_one = isinstance(chosen, str) and chosen.isdecimal() and int(chosen) < COLOURS
         return (int(chosen) if is_one else look % COLOURS), look // COLOURS
+
+
+def of_one_gone(name: str) -> tuple[int, int]:
+    """(colour, mark) of a run that only its children still name."""
+    number = xxhash.xxh3_64_intdigest(name.encode())
+    return number % COLOURS, number // COLOURS % MARKS

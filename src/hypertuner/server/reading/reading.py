@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypertuner.errors import RunNotFoundError
-from hypertuner.server.panel import plain
 from hypertuner.server.reading.asking import Asking
 from hypertuner.server.reading.catalogue import Catalogue
 from hypertuner.server.reading.curves import Curves
 from hypertuner.server.reading.looking import Looking
+from hypertuner.server.reading.looks import of_one_gone
 from hypertuner.server.reading.outlook import Outlook
 from hypertuner.server.reading.pulse import Pulse
 from hypertuner.server.reading.shown import Showing
@@ -53,4 +53,4 @@ class Reading:
     def look_of(self, name: str) -> tuple[int, int]:
         """(colour, mark) of a run, also of one that is no more."""
         packed = self.catalogue.get(name)
-        return plain.look(name) if packed is None else self.catalogue.looks.of(packed)
+        return of_one_gone(name) if packed is None else self.catalogue.looks.of(packed)
