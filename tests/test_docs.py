@@ -152,12 +152,9 @@ def test_every_piece_of_python_is_python(page):
 
 def every_command() -> Iterator[tuple[str, list[list[str]]]]:
     """Every command, with the spellings of each of its options."""
-    import typer.main
+    from hypertuner.cli import whole_command
 
-    from hypertuner.cli import keeping  # noqa: F401  # adds its commands to the app
-    from hypertuner.cli.app import app
-
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in whole_command().commands.items():
         options = [option.opts for option in command.params if option.param_type_name == "option"]
         yield name, [option for option in options if not {"--help", "--storage"} & set(option)]
 

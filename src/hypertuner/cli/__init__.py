@@ -62,21 +62,29 @@ def _told(message: str) -> int:
     return 1
 
 
-def _command(arguments: list[str]) -> int:
-    from typer import Abort
+def whole_command() -> Any:
+    """``hypertuner`` with all its commands, as a click group."""
     from typer.main import get_command
 
     from hypertuner.cli import (
-        given,
         gui_app,  # noqa: F401  # adds its commands to the app
         keeping,  # noqa: F401  # the same
         queue_app,  # noqa: F401  # the same
         run_app,  # noqa: F401  # the same
     )
-    from hypertuner.cli.app import UsageError, app
+    from hypertuner.cli.app import app
+
+    return get_command(app)
+
+
+def _command(arguments: list[str]) -> int:
+    from typer import Abort
+
+    from hypertuner.cli import given
+    from hypertuner.cli.app import UsageError
     from hypertuner.cli.terminal import say, say_error
 
-    command: Any = get_command(app)
+    command = whole_command()
     if _is_for_the_gui(arguments, command.commands):
         arguments = ["gui", *arguments]
     try:
