@@ -27,6 +27,7 @@ from rich.console import Console
 from benchmarks import (
     background,
     file_size,
+    gui,
     import_time,
     kills,
     list_runs,
@@ -43,10 +44,8 @@ from benchmarks import (
 from benchmarks.measurement import REPOSITORY
 from benchmarks.options import Options
 
-BENCHMARKS = {
-    one.NAME: one
-    for one in (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs, server)
-}
+_ALL = (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs, server, gui)
+BENCHMARKS = {one.NAME: one for one in _ALL}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,7 +25,7 @@ OURS = "hypertuner"
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOT_INSTALLED = "not installed"
 
-_PACKAGES = ("torch", "safetensors", "tensorboard", "wandb", "trackio", "mlflow", "orjson", "xxhash", "numpy")
+_PACKAGES = ("torch", "safetensors", "tensorboard", "wandb", "trackio", "mlflow", "aim", "orjson", "xxhash", "numpy")
 
 
 @dataclass(frozen=True)

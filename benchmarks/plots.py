@@ -17,6 +17,7 @@ _PICTURES = {
     "save": ("save 100 MB", "load 100 MB"),
     "background": ("blocked, 500 MB", "durable, 500 MB", "20 steps after a save, 100 MB"),
     "lazy": ("index + tensors",),
+    "gui": ("first chart", "first paint", "main thread blocked", "JavaScript on the wire"),
 }
 """What is drawn: where a bar says more than its number."""
 

@@ -21,6 +21,7 @@ TITLES = {
     "lazy": "5,000 tensors",
     "runs": "Listing runs",
     "server": "The GUI's server",
+    "gui": "The GUI",
 }
 _TARGET_COLUMNS = ("what", OURS, "compared with", "theirs", "ratio", "target", "reached")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks import background, file_size, import_time, kills, list_runs, log_rate, many_tensors, server, start
+from benchmarks import background, file_size, gui, import_time, kills, list_runs, log_rate, many_tensors, server, start
 from benchmarks.measurement import OURS, Measurement
 
 
@@ -41,7 +41,7 @@ class Target:
             if self.plus_a_tensor:
                 parts.append(f"+ {self.plus_a_tensor:g} B a tensor")
         if self.at_most is not None:
-            absolute = f"{self.at_most:g}" if self.at_most in (0, 1) else f"{self.at_most * 1000:g} ms"
+            absolute = _absolute(self.at_most)
             parts.append(("and " if parts else "≤ ") + ("< " if parts else "") + absolute)
         return " ".join(parts)
 
@@ -71,7 +71,23 @@ TARGETS: tuple[Target, ...] = (
     Target(list_runs.NAME, list_runs.WARM, at_most=1.0),
     Target(server.NAME, server.first_rows(100_000), at_most=0.2),
     Target(server.NAME, server.filtered(100_000), at_most=0.15),
+    Target(gui.NAME, gui.FIRST_CHART, "TensorBoard", times=0.25),
+    Target(gui.NAME, gui.FIRST_CHART, "Trackio", times=0.07),
+    Target(gui.NAME, gui.FIRST_PAINT, times=1.0),
+    Target(gui.NAME, gui.SCRIPT, times=0.4, at_most=150 * 1024),
+    Target(gui.NAME, gui.BLOCKED, times=0.2),
+    Target(gui.NAME, gui.rows(gui.MANY), at_most=0.2),
+    Target(gui.NAME, gui.filtered(gui.MANY), at_most=0.15),
+    Target(gui.NAME, gui.SCROLLING, at_most=0.02),
+    Target(gui.NAME, gui.LIVE, at_most=0.1),
 )
+
+
+def _absolute(value: float) -> str:
+    """A limit of its own: a count, bytes, or seconds."""
+    if value in (0, 1):
+        return f"{value:g}"
+    return f"{value / 1024:g} KB" if value > 1024 else f"{value * 1000:g} ms"
 
 
 @dataclass(frozen=True)
