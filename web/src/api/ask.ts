@@ -25,10 +25,13 @@ export function address(path: string, asked: Asked = {}): string {
   return text ? `${path}?${text}` : path;
 }
 
-async function answered(path: string, init: RequestInit): Promise<Response> {
+const ask = (path: string, init: RequestInit) => answered(fetch(path, { credentials: 'same-origin', ...init }));
+
+/** What was fetched, where that is a success. */
+export async function answered(asked: Promise<Response>): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, { credentials: 'same-origin', ...init });
+    response = await asked;
   } catch (cause) {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause;
     throw new Refusal(0, { error: 'not connected', message: 'The server does not answer.' } as Problem);
@@ -43,19 +46,19 @@ async function answered(path: string, init: RequestInit): Promise<Response> {
 
 /** Reads: GET a JSON answer. */
 export async function get<T>(path: string, asked?: Asked, signal?: AbortSignal): Promise<T> {
-  const response = await answered(address(path, asked), signal ? { signal } : {});
+  const response = await ask(address(path, asked), signal ? { signal } : {});
   return (await response.json()) as T;
 }
 
 /** Reads: GET raw bytes. */
 export async function getBytes(path: string, asked?: Asked, signal?: AbortSignal): Promise<ArrayBuffer> {
-  const response = await answered(address(path, asked), signal ? { signal } : {});
+  const response = await ask(address(path, asked), signal ? { signal } : {});
   return response.arrayBuffer();
 }
 
 /** Changes something: POST or PATCH of JSON. An empty answer is undefined. */
 export async function send<T>(path: string, body: unknown, method: 'POST' | 'PATCH' = 'POST'): Promise<T> {
-  const response = await answered(path, {
+  const response = await ask(path, {
     method,
     body: JSON.stringify(body),
     headers: { 'Content-Type': 'application/json', 'X-Hypertuner': '1' },

@@ -1,21 +1,26 @@
-// Who we are to the server: the token of the printed URL becomes a cookie, and leaves the address bar at once.
-import { get, send } from './ask';
+// Who we are to the server. The head of the page has asked it, and has swapped the token of the printed URL for a cookie
+// (public/assets/first.v1.js).
+import { Refusal, answered, get } from './ask';
 import { makeStore } from './store';
-import { Refusal } from './ask';
 import type { Session } from './types';
+
+declare global {
+  interface Window {
+    askedFirst?: { session: Promise<Response>; login: Promise<Response> | null };
+  }
+}
 
 /** null until known; a Refusal where the server wants none of us. */
 export const session = makeStore<Session | Refusal | null>(null);
 
-/** Signs in when the URL carries a token, then asks who we are. */
+/** Hears who we are; the first time that is asked already. */
 export async function begin(): Promise<void> {
-  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  const first = window.askedFirst;
+  delete window.askedFirst;
   try {
-    if (token !== null) {
-      history.replaceState(history.state, '', location.pathname + location.search);
-      await send('/api/login', { token });
-    }
-    session.set(await get<Session>('/api/session'));
+    if (first?.login) await answered(first.login);
+    const asked = first ? answered(first.session).then((response) => response.json()) : get('/api/session');
+    session.set((await asked) as Session);
   } catch (cause) {
     if (!(cause instanceof Refusal)) throw cause;
     session.set(cause);

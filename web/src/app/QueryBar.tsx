@@ -10,8 +10,6 @@ import css from './QueryBar.module.css';
 import { useKeys } from './keys';
 import { changeView, useView } from './view';
 
-const PAUSE_MS = 140;
-
 /** `matched` and `total`: how many runs it leaves. `children`: the place's own tools, at the right. */
 export function QueryBar({
   matched,
@@ -37,17 +35,16 @@ export function QueryBar({
   const [at, setAt] = useState(-1);
   const [hasFocus, setFocus] = useState(false);
   const read = useGet<Completions>(hasFocus || view.query ? '/api/complete' : null, asked);
-  const isFresh = asked.query === text && !read.isLoading;
+  const isWaiting = read.isLoading;
+  const isFresh = asked.query === text && !isWaiting;
   const completions = hasFocus && isOpen && isFresh ? (read.answer?.completions ?? []).slice(0, 12) : [];
   // While something can be completed, it is not wrong yet.
   const error = isFresh && completions.length === 0 ? (read.answer?.error ?? null) : null;
 
   useEffect(() => {
-    const timer = setTimeout(() => {
-      setAsked({ query: text, position: input.current?.selectionStart ?? text.length });
-    }, PAUSE_MS);
-    return () => clearTimeout(timer);
-  }, [text]);
+    // One question at a time: what was typed meanwhile is the next.
+    if (!isWaiting) setAsked({ query: text, position: input.current?.selectionStart ?? text.length });
+  }, [text, isWaiting]);
   useEffect(() => {
     // A query is taken over as soon as it is right.
     if (isFresh && read.answer && !read.answer.error && text.trim() !== view.query)

@@ -6,6 +6,18 @@ import { live } from '../live/live';
 
 const AT_ONCE = 100;
 
+const underway = new Map<string, Promise<RunsPage>>();
+
+/** What several parts of the page want at once is asked for once. */
+function readRows(name: string[]): Promise<RunsPage> {
+  const key = name.join('\n');
+  const found = underway.get(key);
+  if (found) return found;
+  const asked = get<RunsPage>('/api/runs/rows', { name }).finally(() => underway.delete(key));
+  underway.set(key, asked);
+  return asked;
+}
+
 /** The rows of these runs, in this order; those not known yet, or gone, are left out. */
 export function useRows(names: readonly string[]): RunRow[] {
   const [held, setHeld] = useState<ReadonlyMap<string, RunRow>>(new Map());
@@ -13,20 +25,15 @@ export function useRows(names: readonly string[]): RunRow[] {
   const key = names.join('\n');
   useEffect(() => {
     const wanted = key === '' ? [] : key.split('\n');
-    const leaving = new AbortController();
+    let isGone = false;
     const read = (which: string[]) => {
       for (let at = 0; at < which.length; at += AT_ONCE) {
-        const name = which.slice(at, at + AT_ONCE);
-        get<RunsPage>('/api/runs/rows', { name }, leaving.signal).then(
-          ({ rows }) =>
-            setHeld((before) => {
-              const next = new Map(before);
-              rows.forEach((row) => {
-                known.current.add(row.name);
-                next.set(row.name, row);
-              });
-              return next;
-            }),
+        readRows(which.slice(at, at + AT_ONCE)).then(
+          ({ rows }) => {
+            if (isGone) return;
+            rows.forEach((row) => known.current.add(row.name));
+            setHeld((before) => new Map([...before, ...rows.map((row) => [row.name, row] as const)]));
+          },
           () => undefined,
         );
       }
@@ -38,16 +45,12 @@ export function useRows(names: readonly string[]): RunRow[] {
         const newer = message.rows.filter((row) => isWanted.has(row.name));
         if (message.has_more) read(wanted);
         else if (newer.length)
-          setHeld((before) => {
-            const next = new Map(before);
-            newer.forEach((row) => next.set(row.name, row));
-            return next;
-          });
+          setHeld((before) => new Map([...before, ...newer.map((row) => [row.name, row] as const)]));
       }),
       live.onAgain(() => read(wanted)),
     ];
     return () => {
-      leaving.abort();
+      isGone = true;
       stops.forEach((stop) => stop());
     };
   }, [key]);

@@ -130,7 +130,7 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
                     style={{ gridTemplateColumns: `repeat(${perRow}, minmax(0, 1fr))`, gap: GAP_PX }}
                   >
                     {columns.map((column) => (
-                      <InView key={column.key} height={height + HEAD_PX}>
+                      <InView key={column.key} height={height + HEAD_PX} isFirst={shown.indexOf(column) < perRow}>
                         {() => one(column, height)}
                       </InView>
                     ))}
@@ -207,10 +207,10 @@ function groupsOf(metrics: readonly MetricColumn[]): [string, MetricColumn[]][] 
   return [...groups].sort(([a], [b]) => order(a) - order(b) || a.localeCompare(b));
 }
 
-/** Its children are in the page only while it is in view, or near. */
-function InView({ height, children }: { height: number; children: () => ReactNode }) {
+/** Its children are in the page only while it is in view, or near; the first ones are at once, before that is known. */
+function InView({ height, isFirst, children }: { height: number; isFirst: boolean; children: () => ReactNode }) {
   const box = useRef<HTMLDivElement>(null);
-  const [isIn, setIn] = useState(false);
+  const [isIn, setIn] = useState(isFirst);
   useEffect(() => {
     const watcher = new IntersectionObserver((all) => setIn(all.at(-1)!.isIntersecting), { rootMargin: '120px 0px' });
     watcher.observe(box.current!);

@@ -33,8 +33,11 @@ export function Runs() {
   const { again } = columns;
   const known = columns.answer;
   const total = table.total;
+  const counted = useRef<number | null>(null);
   useEffect(() => {
-    if (total !== null) again();
+    // What the first answer counts is what was just asked about.
+    if (total !== null && counted.current !== null && total !== counted.current) again();
+    counted.current = total;
   }, [total, again]);
   const usual = useMemo(() => withSorted(usualColumns(known), sort, known), [known, sort]);
   const ids = view.columns ?? usual;

@@ -43,6 +43,8 @@ export function valuesOf(points: Pick<Points, 'value' | 'nonfinite'>): Float64Ar
 
 const same = (a: number, b: number) => a === b || (a !== a && b !== b);
 
+type Part = Pick<Segment, 'start' | 'end'>;
+
 /** One run's points of one metric. */
 export class RunSeries {
   readonly header: SeriesHeader;
@@ -115,17 +117,12 @@ export class RunSeries {
     const key = isByMetric ? `${x} ${other?.length ?? 0}` : x;
     const found = this.made.get(key);
     if (found) return found;
-    const main: number[] = [];
-    const abandoned: number[][] = [];
     const segments = this.segments.length ? this.segments : [{ start: 0, end: this.length, is_abandoned: false }];
-    for (const { start, end, is_abandoned } of segments) {
-      const indices = Array.from({ length: Math.max(0, end - start) }, (_, i) => start + i);
-      if (is_abandoned) abandoned.push(indices);
-      else for (const index of indices) main.push(index);
-    }
+    const main = segments.filter((one) => !one.is_abandoned);
+    const abandoned = segments.filter((one) => one.is_abandoned);
     const made = {
-      main: this.curveOf(main, x, other),
-      abandoned: isByMetric ? [] : abandoned.map((indices) => this.curveOf(indices, x, null)),
+      main: isByMetric ? this.joined(main, other) : this.curveOf(main, x),
+      abandoned: isByMetric ? [] : abandoned.map((one) => this.curveOf([one], x)),
     };
     this.made.set(key, made);
     return made;
@@ -161,33 +158,52 @@ export class RunSeries {
   }
 
   private xOf(x: XAxis, step: ArrayLike<number>, time: ArrayLike<number>): Float64Array {
-    if (x === 'clock') return Float64Array.from(time);
-    if (x === 'time') {
-      const began = this.time[0] ?? 0;
-      return Float64Array.from(time, (t) => t - began);
-    }
-    const offset = x === 'root' ? this.header.step_offset : 0;
-    return Float64Array.from(step, (s) => s + offset);
+    if (x === 'clock') return columnOf(time);
+    const [column, offset] = x === 'time' ? [time, -(this.time[0] ?? 0)] : [step, this.offsetOf(x)];
+    if (offset === 0) return columnOf(column);
+    const moved = new Float64Array(column.length);
+    for (let i = 0; i < moved.length; i++) moved[i] = column[i]! + offset;
+    return moved;
   }
 
-  private curveOf(indices: number[], x: XAxis, other: RunSeries | null): Curve {
-    if (x.startsWith('m:')) return this.joined(indices, other);
-    const pick = (column: ArrayLike<number>) => Float64Array.from(indices, (i) => column[i]!);
-    return new Curve(this.xOf(x, pick(this.step), pick(this.time)), pick(this.value));
+  private offsetOf(x: XAxis): number {
+    return x === 'root' ? this.header.step_offset : 0;
+  }
+
+  private curveOf(parts: readonly Part[], x: XAxis): Curve {
+    const [step, time, value] = [this.step, this.time, this.value].map((column) => inParts(column, parts));
+    return new Curve(this.xOf(x, step!, time!), value!);
   }
 
   /** Points at which both were logged, over the other's value. */
-  private joined(indices: number[], other: RunSeries | null): Curve {
+  private joined(parts: readonly Part[], other: RunSeries | null): Curve {
     const xs: number[] = [];
     const ys: number[] = [];
     const at = new Map<number, number>();
     if (other) for (let i = 0; i < other.length; i++) at.set(other.step[i]!, other.value[i]!);
-    for (const i of indices) {
-      const x = at.get(this.step[i]!);
-      if (x === undefined || !Number.isFinite(x)) continue;
-      xs.push(x);
-      ys.push(this.value[i]!);
-    }
+    for (const { start, end } of parts)
+      for (let i = start; i < end; i++) {
+        const x = at.get(this.step[i]!);
+        if (x === undefined || !Number.isFinite(x)) continue;
+        xs.push(x);
+        ys.push(this.value[i]!);
+      }
     return new Curve(Float64Array.from(xs), Float64Array.from(ys));
   }
+}
+
+// A hundred thousand points are copied only where they must be: of most runs there is one part, and it is all.
+const columnOf = (column: ArrayLike<number>) => (column instanceof Float64Array ? column : Float64Array.from(column));
+
+function inParts(column: number[] | Float64Array, parts: readonly Part[]): Float64Array {
+  const cut = ({ start, end }: Part) =>
+    column instanceof Float64Array ? column.subarray(start, end) : column.slice(start, end);
+  if (parts.length === 1) return columnOf(cut(parts[0]!));
+  const all = new Float64Array(parts.reduce((sum, { start, end }) => sum + Math.max(0, end - start), 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(cut(part), at);
+    at += Math.max(0, part.end - part.start);
+  }
+  return all;
 }
