@@ -81,9 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
                     lines.flush()
                 shutil.rmtree(Path(temporary) / name, ignore_errors=True)
                 console.print(f"  {time.perf_counter() - begun:.0f} s; load {os.getloadavg()[0]:.1f}", highlight=False)
-    measurements, place = measurement.read(target / publish.LINES)
+    measurements, places = measurement.read(target / publish.LINES)
     plots.draw(measurements, target)
-    report.show(measurements, place, console)
+    report.show(measurements, places, console)
     console.print(f"Written to {os.path.relpath(target)}", highlight=False, soft_wrap=True)
     if given.publish:
         publish.publish(target)

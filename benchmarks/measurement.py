@@ -97,23 +97,25 @@ def line(measurement: Measurement, place: Place) -> bytes:
     return orjson.dumps({**asdict(measurement), "place": asdict(place)}) + b"\n"
 
 
-def read(path: Path) -> tuple[list[Measurement], Place]:
-    """The measurements of a file that `line` wrote, and where they were made, with the load before the first; with the
-    commits, each with its benchmarks, where parts were measured at different ones."""
+def read(path: Path) -> tuple[list[Measurement], dict[str, Place]]:
+    """The measurements of a file that `line` wrote; and of each machine where it was, with the load before the first,
+    and with the commits, each with its benchmarks, where parts were measured at different ones."""
     measurements: list[Measurement] = []
-    places = []
+    places: dict[str, Place] = {}
+    commits: dict[str, dict[str, dict[str, None]]] = {}
     for text in path.read_bytes().splitlines():
         values = orjson.loads(text)
-        places.append(Place(**values.pop("place")))
+        place = Place(**values.pop("place"))
         values["rounds"] = tuple(values["rounds"])
-        measurements.append(Measurement(**values))
-    commits: dict[str, dict[str, None]] = {}
-    for one, place in zip(measurements, places, strict=True):
-        commits.setdefault(place.commit, {})[one.benchmark] = None
-    if len(commits) == 1:
-        return measurements, places[0]
-    told = "; ".join(f"{commit} ({', '.join(names)})" for commit, names in commits.items())
-    return measurements, replace(places[0], commit=told)
+        one = Measurement(**values)
+        measurements.append(one)
+        places.setdefault(place.machine, place)
+        commits.setdefault(place.machine, {}).setdefault(place.commit, {})[one.benchmark] = None
+    for machine, found in commits.items():
+        if len(found) > 1 or len(commits) > 1:
+            told = "; ".join(f"{commit} ({', '.join(names)})" for commit, names in found.items())
+            places[machine] = replace(places[machine], commit=told)
+    return measurements, places
 
 
 def versions() -> dict[str, str]:

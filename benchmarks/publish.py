@@ -19,13 +19,13 @@ _BEGIN, _END = "<!-- from the result: begin -->", "<!-- from the result: end -->
 
 def part(folder: Path) -> str:
     """What the page shows of the result in `folder`."""
-    measurements, place = measurement.read(folder / LINES)
+    measurements, places = measurement.read(folder / LINES)
     pictures = "\n\n".join(
         f"![{report.TITLES[path.stem.partition('-')[0]]}](benchmarks/{path.name})"
         for path in sorted(folder.glob("*.png"))
     )
     source = f"Source: `benchmarks/results/{folder.name}/{LINES}`."
-    return f"{source} {report.markdown(measurements, place)}\n\n### Pictures\n\n{pictures}".rstrip()
+    return f"{source} {report.markdown(measurements, places)}\n\n### Pictures\n\n{pictures}".rstrip()
 
 
 def shown() -> str:

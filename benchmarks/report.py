@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -91,13 +91,14 @@ def _cell(one: Measurement | None) -> str:
     return text
 
 
-def show(measurements: Sequence[Measurement], place: Place, console: Console) -> None:
+def show(measurements: Sequence[Measurement], places: Mapping[str, Place], console: Console) -> None:
     """Print all tables."""
     for title, columns, rows in peer_tables(measurements):
         _print(console, title, columns, rows)
     if rows_of_targets := target_rows(measurements):
         _print(console, "Targets", _TARGET_COLUMNS, rows_of_targets)
-    console.print(about(place))
+    for place in places.values():
+        console.print(about(place))
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -118,9 +119,9 @@ def about(place: Place) -> str:
     )
 
 
-def markdown(measurements: Sequence[Measurement], place: Place) -> str:
+def markdown(measurements: Sequence[Measurement], places: Mapping[str, Place]) -> str:
     """All tables and where they come from, for the documentation."""
-    parts = [about(place), _markdown(_TARGET_COLUMNS, target_rows(measurements))]
+    parts = [*map(about, places.values()), _markdown(_TARGET_COLUMNS, target_rows(measurements))]
     for title, columns, rows in peer_tables(measurements):
         parts += [f"### {title}", _markdown(columns, rows)]
     return "\n\n".join(parts)

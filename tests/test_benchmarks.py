@@ -79,7 +79,7 @@ def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
     measurements = [median("log", "one record", OURS, "s", [3.0, 1.0, 2.0], records=7), missing("log", "x", "Y", "s")]
     path = tmp_path / "lines.jsonl"
     path.write_bytes(b"".join(measurement.line(one, place) for one in measurements))
-    assert measurement.read(path) == (measurements, place)
+    assert measurement.read(path) == (measurements, {place.machine: place})
     assert measurements[0].value == 2.0
 
 
@@ -156,6 +156,12 @@ def test_a_part_takes_the_place_of_the_same_part_and_the_others_stay(tmp_path):
     kept = run._others(path, ["save"])
     assert kept == measurement.line(made[0], place)
     path.write_bytes(kept + measurement.line(made[1], dataclasses.replace(place, commit="later")))
-    measurements, told = measurement.read(path)
+    measurements, places = measurement.read(path)
     assert measurements == made
-    assert told.commit == f"{place.commit} (log); later (save)"
+    assert places[place.machine].commit == f"{place.commit} (log); later (save)"
+    path.write_bytes(kept + measurement.line(made[1], dataclasses.replace(place, machine="another")))
+    _, places = measurement.read(path)
+    assert [(one.machine, one.commit) for one in places.values()] == [
+        (place.machine, f"{place.commit} (log)"),
+        ("another", f"{place.commit} (save)"),
+    ]
