@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { clockTick, durationTick, logTicks, numberTick } from './axis';
+import { COUNT_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
 import { airy, roundEnd, share, unshare } from './scale';
 
 describe('axes', () => {
@@ -14,6 +14,11 @@ describe('axes', () => {
       '1 d 1 h',
     ]);
     expect(durationTick(0.25, 0.05)).toBe('0.25 s');
+  });
+
+  test('what is counted has ticks at whole numbers only', () => {
+    expect(COUNT_STEPS.slice(0, 5)).toEqual([1, 2, 5, 10, 20]);
+    expect(COUNT_STEPS.every(Number.isInteger)).toBe(true);
   });
 
   test('a clock says the day where it begins', () => {

@@ -1,6 +1,10 @@
 // How the values of axes are written.
 
-export type XKind = 'number' | 'duration' | 'clock';
+/** `count`: whole numbers, as steps are. */
+export type XKind = 'number' | 'count' | 'duration' | 'clock';
+
+/** Between ticks of what is counted: there is no step 1.5. */
+export const COUNT_STEPS = Array.from({ length: 15 }, (_, power) => [1, 2, 5].map((lead) => lead * 10 ** power)).flat();
 
 /** Seconds between ticks that people know. */
 export const DURATION_STEPS = [

@@ -1,7 +1,7 @@
 // One chart on the screen: uPlot has its axes and its selection by dragging, the lines are ours.
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { DURATION_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
+import { COUNT_STEPS, DURATION_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
 import type { Crosshair } from './crosshair';
 import { Drawn, type Line } from './line';
 import { type Ink, type Look, Painter, type Scene } from './paint';
@@ -136,22 +136,13 @@ export class Plot implements Scene {
       border: { show: false },
       gap: 4,
     };
-    const xValues =
-      xKind === 'duration'
-        ? {
-            incrs: DURATION_STEPS,
-            values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
-              at.map((v) => durationTick(v, step)),
-          }
-        : xKind === 'number'
-          ? {
-              values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
-                this.ticks(at, step, logX, [this.window.x0, this.window.x1]),
-            }
-          : {
-              values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
-                at.map((v) => clockTick(v, step)),
-            };
+    const tick = xKind === 'duration' ? durationTick : xKind === 'clock' ? clockTick : null;
+    const incrs = xKind === 'duration' ? DURATION_STEPS : xKind === 'count' && !logX ? COUNT_STEPS : null;
+    const xValues = {
+      ...(incrs && { incrs }),
+      values: (_: uPlot, at: number[], __: number, ___: number, step: number) =>
+        tick ? at.map((v) => tick(v, step)) : this.ticks(at, step, logX, [this.window.x0, this.window.x1]),
+    };
     this.plot = new uPlot(
       {
         ...this.size,

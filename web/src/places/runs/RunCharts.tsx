@@ -54,9 +54,9 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
   // The palette is read anew in another theme.
   const palette = useMemo(() => Array.from({ length: 8 }, (_, i) => (ink.theme ? runColour(i) : '')), [ink]);
   const { logX, logY, smooth, band, zoom, x } = view;
-  const xKind: XKind = x === 'clock' ? 'clock' : x === 'time' ? 'duration' : 'number';
+  const xKind: XKind = x === 'clock' ? 'clock' : x === 'time' ? 'duration' : x.startsWith('m:') ? 'number' : 'count';
   const look = useMemo<Look>(
-    () => ({ xKind, logX: logX && xKind === 'number', logY, smooth, band, zoom }),
+    () => ({ xKind, logX: logX && (xKind === 'number' || xKind === 'count'), logY, smooth, band, zoom }),
     [xKind, logX, logY, smooth, band, zoom],
   );
   const metrics = useMetrics(rows, known);
