@@ -29,7 +29,8 @@ export function Runs() {
   const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
-  const columns = useGet<Columns>('/api/runs/columns', { query });
+  // What tells runs apart is asked after the rows: of many runs either takes the server a moment.
+  const columns = useGet<Columns>('/api/runs/columns', { query: table.query ?? query });
   const { again } = columns;
   const known = columns.answer;
   const total = table.total;

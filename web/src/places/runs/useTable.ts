@@ -15,6 +15,8 @@ export interface Asked {
 }
 
 export interface Table {
+  /** Of the rows that are shown: the last query until the new one is answered; null before the first answer. */
+  query: string | null;
   /** null until the first rows are there. */
   matched: number | null;
   total: number | null;
@@ -31,6 +33,7 @@ const PAUSE_MS = 1000;
 
 interface Shown {
   windows: Windows<RunRow> | null;
+  query: string | null;
   version: number;
   total: number | null;
   isComplete: boolean;
@@ -40,6 +43,7 @@ interface Shown {
 export function useTable({ query, sort, descending, archived }: Asked): Table {
   const [shown, setShown] = useState<Shown>({
     windows: null,
+    query: null,
     version: 0,
     total: null,
     isComplete: true,
@@ -63,7 +67,7 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         isComplete = page.is_complete;
         return page;
       },
-      () => setShown((before) => ({ windows, version: before.version + 1, total, isComplete, refusal: null })),
+      () => setShown((before) => ({ windows, query, version: before.version + 1, total, isComplete, refusal: null })),
       (cause) => {
         if (!(cause instanceof Refusal)) throw cause;
         setShown((before) => ({ ...before, refusal: cause }));
@@ -106,6 +110,7 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
   }, []);
   const { windows } = shown;
   return {
+    query: shown.query,
     matched: windows?.matched ?? null,
     total: shown.total,
     isComplete: shown.isComplete,
