@@ -8,6 +8,8 @@ from pathlib import Path
 
 from starlette.responses import Response
 
+from hypertuner.server.guard import policy
+
 FOLDER = Path(__file__).parent.parent / "web"
 """Where `make web` puts it, and a wheel has it."""
 
@@ -23,6 +25,7 @@ _TYPES = {
     ".json": "application/json",
 }
 _FOR_EVER = "public, max-age=31536000, immutable"
+_STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 _HASHED = re.compile(r"assets/.+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+")
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>hypertuner</title>
@@ -46,12 +49,16 @@ class Page:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._files: dict[str, _File] = {}
+        self._policy: str | None = None
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             kind = _TYPES.get(path.suffix)
             if kind is not None and path.is_file() and not path.is_symlink():
                 beside = path.with_name(f"{path.name}.gz")
                 gzipped = beside.read_bytes() if beside.is_file() else None
                 self._files[path.relative_to(folder).as_posix()] = _File(path.read_bytes(), gzipped, kind)
+        # The document has the styles of the page's frame in it, and no other inline style is one.
+        if self.is_built and (style := _STYLE.search(self._files["index.html"].content)):
+            self._policy = policy(style[1]).decode()
 
     @property
     def is_built(self) -> bool:
@@ -72,4 +79,6 @@ class Page:
         if takes_gzip and found.gzipped is not None:
             content = found.gzipped
             headers["Content-Encoding"] = "gzip"
+        if name == "index.html" and self._policy is not None:
+            headers["Content-Security-Policy"] = self._policy
         return Response(content, headers={**headers, "Content-Type": found.kind})

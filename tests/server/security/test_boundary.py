@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+
 import pytest
 from tests.server.security.conftest import content_of, open_socket, share
 from tests.server.security.routes import CHANGING, GUARDED, SOCKETS, Known, named
@@ -191,6 +195,19 @@ def test_every_answer_is_closed_to_other_pages(served, path: str, is_in: bool):
     assert {policy[name] for name in ("object-src", "base-uri", "frame-ancestors")} == {"'none'"}
     assert "unsafe" not in headers["content-security-policy"]
     assert not [name for name in headers if name.startswith("access-control-")]
+
+
+def test_the_only_style_that_may_lie_in_the_document_is_the_one_that_does(served):
+    page = served.ask("GET", "/", token=None)
+    styles = re.findall(rb"<style[^>]*>(.*?)</style>", page.body, re.DOTALL)
+    if not styles:
+        pytest.skip("the page is not built: make web")
+    (style,) = styles
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert f"style-src 'self' 'sha256-{digest}';" in page.headers["content-security-policy"]
+    assert b"style=" not in page.body
+    assert not re.search(rb"<script(?![^>]* src=)", page.body), "no script lies in it"
+    assert "style-src 'self';" in served.ask("GET", "/api/session").headers["content-security-policy"]
 
 
 def test_every_readable_answer_of_every_route_has_them_too(served):

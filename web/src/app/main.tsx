@@ -5,7 +5,6 @@ import { Refusal } from '../api/ask';
 import { begin, session } from '../api/session';
 import { live } from '../live/live';
 import { watchNow } from '../live/now';
-import './tokens.css';
 import './page.css';
 import { App } from './App';
 import { rememberView } from './remembered';

@@ -2,7 +2,8 @@
 
 from hypertuner.server.guard.boundary import Boundary
 from hypertuner.server.guard.door import Door
+from hypertuner.server.guard.headers import policy
 from hypertuner.server.guard.scopes import Asker, Scope, needs
 from hypertuner.server.guard.wall import Guard, cookie_name
 
-__all__ = ["Asker", "Boundary", "Door", "Guard", "Scope", "cookie_name", "needs"]
+__all__ = ["Asker", "Boundary", "Door", "Guard", "Scope", "cookie_name", "needs", "policy"]

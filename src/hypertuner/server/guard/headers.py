@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-_POLICY = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-)
+import base64
+import hashlib
+
+
+def policy(style: bytes = b"") -> bytes:
+    """What a document may load: files of this server; and the one style that lies in it, if any."""
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    styles = f"'self' 'sha256-{digest}'" if style else "'self'"
+    return (
+        f"default-src 'self'; script-src 'self'; style-src {styles}; img-src 'self' data: blob:; object-src 'none'; "
+        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    ).encode()
+
 
 ALWAYS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -16,7 +25,7 @@ ALWAYS: tuple[tuple[bytes, bytes], ...] = (
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 UNLESS_SAID: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-security-policy", _POLICY.encode()),
+    (b"content-security-policy", policy()),
     (b"cache-control", b"no-store"),
 )
 """A file that a browser is to save has a stricter policy, a file whose name is a hash of its content may be kept."""

@@ -1,5 +1,4 @@
-// Before the first paint: a chosen theme, so that nothing flashes; and who we are is asked while the page's own code is
-// still on its way. A changed file needs a new name: it is cached for ever.
+// Before the page's own code is there: a chosen theme is set, and who we are is asked.
 try {
   var chosen = JSON.parse(localStorage.getItem('hypertuner.theme'));
   if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
