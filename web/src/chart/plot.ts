@@ -8,6 +8,7 @@ import { type Ink, type Look, Painter, type Scene } from './paint';
 import type { Window } from './resample';
 import css from './Chart.module.css';
 import { type Scale, airy, roundEnd } from './scale';
+import { leaveTurn, takeTurn } from './turns';
 
 export type { Ink, Look } from './paint';
 
@@ -66,6 +67,7 @@ export class Plot implements Scene {
 
   destroy(): void {
     this.leave();
+    leaveTurn(this.refresh);
     this.plot?.destroy();
     this.plot = null;
   }
@@ -92,6 +94,7 @@ export class Plot implements Scene {
       return one;
     });
     if (isOther) this.make();
+    else if (look.smooth !== before.smooth) takeTurn(this.refresh);
     else this.refresh();
   }
 
@@ -199,8 +202,9 @@ export class Plot implements Scene {
     return isLog ? logTicks(at, Math.log10(range[1] / range[0])) : at.map((value) => numberTick(value, step));
   }
 
-  private refresh(): void {
+  private readonly refresh = (): void => {
     const { plot, look } = this;
+    leaveTurn(this.refresh);
     if (!plot) return;
     this.painter.forget();
     const [x0, x1] = this.xRange();
@@ -218,7 +222,7 @@ export class Plot implements Scene {
     ]);
     // The y axis may have become wider: then there are fewer columns.
     if (Math.round(plot.bbox.width / devicePixelRatio) !== columns) {
-      this.window.columns = Math.round(plot.bbox.width / devicePixelRatio);
+      this.window = { ...this.window, columns: Math.round(plot.bbox.width / devicePixelRatio) };
       for (const drawn of this.drawn)
         drawn.prepare(drawn.line, this.window, look.smooth, look.band && !drawn.line.isBackground);
       this.painter.forget();
@@ -233,7 +237,7 @@ export class Plot implements Scene {
       x: { from: x0, to: x1, isLog: look.logX },
     });
     this.follow();
-  }
+  };
 
   private xRange(): [number, number] {
     const { zoom, logX } = this.look;
