@@ -11,6 +11,8 @@ export interface Line {
   isBackground?: boolean;
   /** It still grows: its end has a dot. */
   isOpen?: boolean;
+  /** The x of what was saved along it: pointed at, it can be picked. */
+  saved?: readonly (number | null)[];
 }
 
 /** A line in the columns of a window. */
@@ -81,6 +83,12 @@ export class Drawn {
     }
   }
 
+  /** The value drawn at the point nearest to x; null where none can be. */
+  heightAt(x: number, smooth: number, logY: boolean): number | null {
+    const y = this.line.curve.smoothed(smooth)[this.nearest(x)];
+    return y === undefined || !Number.isFinite(y) || (logY && y <= 0) ? null : y;
+  }
+
   /** The point nearest to x; -1 where there is none. */
   nearest(x: number): number {
     const { curve } = this.line;
@@ -102,6 +110,26 @@ export class Drawn {
     if (right === curve.length) return curve.length - 1;
     return curve.x[right]! - x < x - curve.x[right - 1]! ? right : right - 1;
   }
+}
+
+/** The least and greatest x of some lines. */
+export function extentOf(drawn: readonly Drawn[], logX: boolean): [number, number] {
+  let from = Infinity;
+  let to = -Infinity;
+  for (const { line } of drawn) {
+    const { curve } = line;
+    if (curve.isSorted && curve.length > 0 && !logX) {
+      from = Math.min(from, curve.x[0]!);
+      to = Math.max(to, curve.x[curve.length - 1]!);
+    } else
+      for (let i = 0; i < curve.length; i++) {
+        const x = curve.x[i]!;
+        if (!Number.isFinite(x) || (logX && x <= 0)) continue;
+        from = Math.min(from, x);
+        to = Math.max(to, x);
+      }
+  }
+  return [from, to];
 }
 
 /** Puts a line's path into the context: its points, or two of each column. NaN and GAP break it. */

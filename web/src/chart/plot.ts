@@ -3,7 +3,7 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { DURATION_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
 import type { Crosshair } from './crosshair';
-import { Drawn, type Line } from './line';
+import { Drawn, type Line, extentOf } from './line';
 import { type Ink, type Look, Painter, type Scene } from './paint';
 import type { Window } from './resample';
 import css from './Chart.module.css';
@@ -17,12 +17,21 @@ export interface Reading {
   index: number;
 }
 
+export interface Pick {
+  id: string;
+  /** Which of `line.saved`. */
+  saved: number;
+  event: MouseEvent;
+}
+
 export interface Said {
   /** The line under the pointer. */
   onHot(id: string | null): void;
   /** What is to be read at the crosshair. */
   onRead(reading: Reading | null): void;
   onZoom(zoom: [number, number] | null): void;
+  /** What was saved along a line, picked by a click on it, or by the right button. */
+  onPick(pick: Pick): void;
   /** The window was laid out anew: what lies over the chart moves. */
   onLaid(laid: Laid): void;
 }
@@ -36,6 +45,7 @@ export interface Laid {
 }
 
 const REACH_PX = 32;
+const PICK_PX = 11;
 
 export class Plot implements Scene {
   private plot: uPlot | null = null;
@@ -242,21 +252,7 @@ export class Plot implements Scene {
   private xRange(): [number, number] {
     const { zoom, logX } = this.look;
     if (zoom && (!logX || zoom[0] > 0)) return [zoom[0], zoom[1]];
-    let from = Infinity;
-    let to = -Infinity;
-    for (const { line } of this.drawn) {
-      const { curve } = line;
-      if (curve.isSorted && curve.length > 0 && !logX) {
-        from = Math.min(from, curve.x[0]!);
-        to = Math.max(to, curve.x[curve.length - 1]!);
-      } else
-        for (let i = 0; i < curve.length; i++) {
-          const x = curve.x[i]!;
-          if (!Number.isFinite(x) || (logX && x <= 0)) continue;
-          from = Math.min(from, x);
-          to = Math.max(to, x);
-        }
-    }
+    const [from, to] = extentOf(this.drawn, logX);
     if (!(from <= to)) return logX ? [1, 10] : [0, 1];
     if (from === to) return logX ? [from / 2, to * 2] : [from - 0.5, to + 0.5];
     return [from, logX ? to : roundEnd(from, to)];
@@ -278,12 +274,25 @@ export class Plot implements Scene {
       this.link.move(null, this);
       this.said.onHot(null);
     });
+    let down = { x: 0, y: 0 };
+    over.addEventListener('pointerdown', ({ clientX: x, clientY: y }) => (down = { x, y }));
+    const pick = (event: MouseEvent) => {
+      // A click that ends a drag is none.
+      if (Math.hypot(event.clientX - down.x, event.clientY - down.y) > 4) return;
+      const found = this.point(event.offsetX, event.offsetY);
+      if (!found) return;
+      event.preventDefault();
+      this.said.onPick({ ...found, event });
+    };
+    over.addEventListener('click', pick);
+    over.addEventListener('contextmenu', pick);
     over.addEventListener('dblclick', () => this.said.onZoom(null));
     over.addEventListener('mousedown', (event) => this.pan(event), true);
     over.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
   }
 
-  private point(left: number, top: number): void {
+  /** Points at the nearest line; what was saved along it, where that is near. */
+  private point(left: number, top: number): { id: string; saved: number } | null {
     const plot = this.plot!;
     const x = plot.posToVal(left, 'x');
     let best: Drawn | null = null;
@@ -303,6 +312,23 @@ export class Plot implements Scene {
     }
     this.said.onHot(best?.line.id ?? null);
     this.link.move(x, this);
+    const saved = best ? this.savedNear(best, left, top) : -1;
+    plot.over.style.cursor = saved < 0 ? '' : 'pointer';
+    return best && saved >= 0 ? { id: best.line.id, saved } : null;
+  }
+
+  private savedNear(drawn: Drawn, left: number, top: number): number {
+    let best = -1;
+    let distance = PICK_PX;
+    drawn.line.saved?.forEach((x, at) => {
+      const y = x === null ? null : drawn.heightAt(x, this.look.smooth, this.look.logY);
+      if (x === null || y === null) return;
+      const away = Math.hypot(this.plot!.valToPos(x, 'x') - left, this.plot!.valToPos(y, 'y') - top);
+      if (away >= distance) return;
+      distance = away;
+      best = at;
+    });
+    return best;
   }
 
   /** Brings the crosshair, and what is read at it, to where the linked charts are. */
