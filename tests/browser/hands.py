@@ -19,10 +19,10 @@ class Hands:
         """How many actions so far."""
         return len(self.done)
 
-    def click(self, what: Locator, *, shift: bool = False) -> None:
-        """One click."""
+    def click(self, what: Locator, *, shift: bool = False, at: tuple[float, float] | None = None) -> None:
+        """One click, in the middle of it unless told where."""
         self.done.append(f"click {what}")
-        what.click(modifiers=["Shift"] if shift else [])
+        what.click(modifiers=["Shift"] if shift else [], position={"x": at[0], "y": at[1]} if at else None)
 
     def press(self, keys: str) -> None:
         """One key, with what is held down beside it."""

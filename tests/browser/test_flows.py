@@ -118,3 +118,42 @@ def test_why_a_run_failed_is_one_action_away(window: Window):
     expect(panel.get_by_role("heading", name="no such data set")).to_be_visible()
     expect(panel).to_contain_text("before")  # the last lines that it printed
     assert hands.count == 1
+
+
+def test_of_several_runs_the_mark_on_the_curve_that_is_pointed_at_begins_a_run_in_three_actions(window: Window):
+    tab = window.open("/runs?sel=calm-otter,swift-fjord,bright-maple")
+    card = chart(tab, "train/loss")
+    wait_until_drawn(card)
+    over = card.locator(".u-over")
+    shared = card.get_by_role("button", name="Weights of 3 checkpoints").first
+    shared.wait_for()
+    marked, box = shared.bounding_box(), over.bounding_box()
+    assert marked and box
+    x = marked["x"] + marked["width"] / 2 - box["x"]
+    # Down the line of the marks, to where the pointer says that one of them can be had.
+    for y in range(2, int(box["height"]), 4):
+        over.hover(position={"x": x, "y": y})
+        if over.evaluate("over => over.style.cursor") == "pointer":
+            break
+    else:
+        raise AssertionError("no mark on a curve")
+    name = card.locator("[class*=who]").inner_text()
+    hands = Hands(tab)
+    hands.click(over, at=(x, y))
+    sheet = tab.get_by_role("dialog")
+    until(tab, lambda: f"parent={name}@" in tab.url, "it starts from that run's weights")
+    hands.put(sheet.get_by_role("textbox", name="learning_rate"), "0.05")
+    expect(sheet.get_by_role("status").filter(has_text="fit").first).to_be_visible(timeout=LONG_MS)
+    hands.press("Control+Enter")
+    assert hands.count == 3
+    sheet.wait_for(state="hidden", timeout=LONG_MS)
+    until(tab, lambda: set(names(tab)) - BEFORE, "the child is in the table")
+
+
+def test_marks_that_coincide_ask_whose_is_meant(window: Window):
+    tab = window.open("/runs?sel=calm-otter,swift-fjord")
+    chart(tab, "train/loss").get_by_role("button", name="Weights of 2 checkpoints").last.click()
+    asked = tab.get_by_role("menu")
+    expect(asked.get_by_role("menuitem", name="swift-fjord@")).to_be_visible()
+    asked.get_by_role("menuitem", name="calm-otter@").click()
+    until(tab, lambda: "parent=calm-otter@" in tab.url, "it starts from that run's weights")

@@ -3,7 +3,7 @@ import { type Ref, useEffect, useImperativeHandle, useLayoutEffect, useRef } fro
 import css from './Chart.module.css';
 import type { Crosshair } from './crosshair';
 import type { Line } from './line';
-import { type Ink, type Laid, type Look, Plot, type Reading } from './plot';
+import { type Ink, type Laid, type Look, type Pick, Plot, type Reading } from './plot';
 
 export interface ChartHandle {
   png(title: string): Promise<Blob | null>;
@@ -24,6 +24,7 @@ export interface ChartProps {
   onRead: (reading: Reading | null) => void;
   onZoom: (zoom: [number, number] | null) => void;
   onLaid: (laid: Laid) => void;
+  onPick: (pick: Pick) => void;
   handle?: Ref<ChartHandle>;
 }
 
@@ -41,6 +42,7 @@ export function Chart({ lines, look, ink, hot, link, label, height, version, han
       onRead: (reading) => newest.current.onRead(reading),
       onZoom: (zoom) => newest.current.onZoom(zoom),
       onLaid: (laid) => newest.current.onLaid(laid),
+      onPick: (pick) => newest.current.onPick(pick),
     });
     plot.current = made;
     return () => made.destroy();

@@ -42,8 +42,10 @@ export class Curve {
     if (weight === 0) return this.y;
     let found = this.smoothedBy.get(weight);
     if (!found) {
-      if (this.smoothedBy.size > 1) this.smoothedBy.delete(this.smoothedBy.keys().next().value!);
-      found = new Smoothed(weight);
+      // Its memory goes to the next one: while smoothing is dragged, each frame asks for another weight of all curves.
+      const [oldest] = this.smoothedBy.size > 1 ? this.smoothedBy : [];
+      if (oldest) this.smoothedBy.delete(oldest[0]);
+      found = new Smoothed(weight, oldest?.[1].values);
       found.extend(this.y, this.length);
       this.smoothedBy.set(weight, found);
     }
@@ -60,12 +62,15 @@ export class Curve {
 
 /** Exponential moving average, freed of its bias towards the beginning; what is not finite stays and is not averaged. */
 export class Smoothed {
-  values: Float64Array = new Float64Array(0);
   private length = 0;
   private mean = 0;
   private share = 0;
 
-  constructor(private readonly weight: number) {}
+  /** `values`: memory to write into. */
+  constructor(
+    private readonly weight: number,
+    public values: Float64Array = new Float64Array(0),
+  ) {}
 
   extend(y: Float64Array, length: number): void {
     if (length > this.values.length) this.values = grown(this.values, length);

@@ -1,6 +1,6 @@
 // What a chart is given to draw, and what it prepares of it for the window that is shown.
 import type { Curve } from './curve';
-import { GAP, type Window, lowerBound, resample } from './resample';
+import { Columns, GAP, type Window, lowerBound } from './resample';
 
 export interface Line {
   id: string;
@@ -11,6 +11,8 @@ export interface Line {
   isBackground?: boolean;
   /** It still grows: its end has a dot. */
   isOpen?: boolean;
+  /** The x of what was saved along it: pointed at, it can be picked. */
+  saved?: readonly (number | null)[];
 }
 
 /** A line in the columns of a window. */
@@ -23,9 +25,8 @@ export class Drawn {
   last = 0;
   /** Few enough points that they are drawn one by one. */
   isExact = false;
-  private key = '';
-  private curve: Curve | null = null;
-  private length = 0;
+  private placed: { place: string; curve: Curve; columns: Columns } | null = null;
+  private smooth = -1;
 
   constructor(public line: Line) {}
 
@@ -33,16 +34,21 @@ export class Drawn {
   prepare(line: Line, window: Window, smooth: number, withBand: boolean): void {
     this.line = line;
     const { curve } = line;
-    const key = `${window.x0} ${window.x1} ${window.columns} ${window.logX} ${window.logY} ${smooth} ${withBand}`;
-    const isSame = key === this.key && curve === this.curve;
-    if (isSame && curve.length === this.length) return;
-    const from = isSame && curve.isSorted ? this.length : 0;
-    if (this.columns.length !== 2 * window.columns) this.columns = new Float64Array(2 * window.columns);
-    resample(curve.x, curve.smoothed(smooth), curve.length, window, this.columns, curve.isSorted, from);
-    if (withBand && smooth > 0) {
-      if (this.band.length !== 2 * window.columns) this.band = new Float64Array(2 * window.columns);
-      resample(curve.x, curve.y, curve.length, window, this.band, curve.isSorted, from);
-    } else this.band = new Float64Array(0);
+    const place = `${window.x0} ${window.x1} ${window.columns} ${window.logX} ${window.logY}`;
+    if (this.placed?.place !== place || this.placed.curve !== curve) {
+      this.placed = { place, curve, columns: new Columns(curve, window) };
+      this.smooth = -1;
+      this.band = new Float64Array(0);
+    }
+    const { columns } = this.placed;
+    const changed = columns.grow();
+    const size = 2 * window.columns;
+    if (this.columns.length !== size) this.columns = new Float64Array(size);
+    columns.fill(curve.smoothed(smooth), this.columns, smooth === this.smooth ? changed : 0);
+    this.smooth = smooth;
+    if (!withBand || smooth === 0) this.band = new Float64Array(0);
+    else if (this.band.length === size) columns.fill(curve.y, this.band, changed);
+    else columns.fill(curve.y, (this.band = new Float64Array(size)));
     if (curve.isSorted) {
       this.first = Math.max(0, lowerBound(curve.x, curve.length, window.x0) - 1);
       this.last = lowerBound(curve.x, curve.length, window.x1);
@@ -53,9 +59,6 @@ export class Drawn {
       this.last = curve.length;
     }
     this.isExact = this.last - this.first <= 2 * window.columns;
-    this.key = key;
-    this.curve = curve;
-    this.length = curve.length;
   }
 
   /** Least and greatest of what is drawn, into `range`. */
@@ -80,6 +83,12 @@ export class Drawn {
     }
   }
 
+  /** The value drawn at the point nearest to x; null where none can be. */
+  heightAt(x: number, smooth: number, logY: boolean): number | null {
+    const y = this.line.curve.smoothed(smooth)[this.nearest(x)];
+    return y === undefined || !Number.isFinite(y) || (logY && y <= 0) ? null : y;
+  }
+
   /** The point nearest to x; -1 where there is none. */
   nearest(x: number): number {
     const { curve } = this.line;
@@ -101,6 +110,26 @@ export class Drawn {
     if (right === curve.length) return curve.length - 1;
     return curve.x[right]! - x < x - curve.x[right - 1]! ? right : right - 1;
   }
+}
+
+/** The least and greatest x of some lines. */
+export function extentOf(drawn: readonly Drawn[], logX: boolean): [number, number] {
+  let from = Infinity;
+  let to = -Infinity;
+  for (const { line } of drawn) {
+    const { curve } = line;
+    if (curve.isSorted && curve.length > 0 && !logX) {
+      from = Math.min(from, curve.x[0]!);
+      to = Math.max(to, curve.x[curve.length - 1]!);
+    } else
+      for (let i = 0; i < curve.length; i++) {
+        const x = curve.x[i]!;
+        if (!Number.isFinite(x) || (logX && x <= 0)) continue;
+        from = Math.min(from, x);
+        to = Math.max(to, x);
+      }
+  }
+  return [from, to];
 }
 
 /** Puts a line's path into the context: its points, or two of each column. NaN and GAP break it. */

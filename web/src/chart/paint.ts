@@ -67,8 +67,29 @@ export class Painter {
       this.band(ctx, hot, 0.18, toX, toY);
       this.stroke(ctx, hot, 2.4, 1, toX, toY);
       this.marks(ctx, hot, toX, toY);
+      this.saved(ctx, hot, toX, toY);
     }
     ctx.restore();
+  }
+
+  private saved(ctx: CanvasRenderingContext2D, hot: Drawn, toX: (x: number) => number, toY: (y: number) => number) {
+    const r = 5 * devicePixelRatio;
+    ctx.fillStyle = hot.line.colour;
+    ctx.strokeStyle = this.scene.ink.panel;
+    ctx.lineWidth = devicePixelRatio;
+    ctx.globalAlpha = 1;
+    for (const x of hot.line.saved ?? []) {
+      const y = x === null ? null : hot.heightAt(x, this.scene.look.smooth, this.scene.look.logY);
+      if (x === null || y === null) continue;
+      const [px, py] = [toX(x), toY(y)];
+      ctx.beginPath();
+      ctx.moveTo(px, py - r);
+      ctx.lineTo(px + r, py + r);
+      ctx.lineTo(px - r, py + r);
+      ctx.closePath();
+      ctx.fill();
+      ctx.stroke();
+    }
   }
 
   private scales(left: number, top: number, { width, height }: uPlot.BBox) {

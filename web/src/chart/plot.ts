@@ -3,11 +3,12 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { COUNT_STEPS, DURATION_STEPS, clockTick, durationTick, logTicks, numberTick } from './axis';
 import type { Crosshair } from './crosshair';
-import { Drawn, type Line } from './line';
+import { Drawn, type Line, extentOf } from './line';
 import { type Ink, type Look, Painter, type Scene } from './paint';
 import type { Window } from './resample';
 import css from './Chart.module.css';
 import { type Scale, airy, roundEnd } from './scale';
+import { leaveTurn, takeTurn } from './turns';
 
 export type { Ink, Look } from './paint';
 
@@ -16,12 +17,21 @@ export interface Reading {
   index: number;
 }
 
+export interface Pick {
+  id: string;
+  /** Which of `line.saved`. */
+  saved: number;
+  event: MouseEvent;
+}
+
 export interface Said {
   /** The line under the pointer. */
   onHot(id: string | null): void;
   /** What is to be read at the crosshair. */
   onRead(reading: Reading | null): void;
   onZoom(zoom: [number, number] | null): void;
+  /** What was saved along a line, picked by a click on it, or by the right button. */
+  onPick(pick: Pick): void;
   /** The window was laid out anew: what lies over the chart moves. */
   onLaid(laid: Laid): void;
 }
@@ -35,6 +45,7 @@ export interface Laid {
 }
 
 const REACH_PX = 32;
+const PICK_PX = 11;
 
 export class Plot implements Scene {
   private plot: uPlot | null = null;
@@ -66,6 +77,7 @@ export class Plot implements Scene {
 
   destroy(): void {
     this.leave();
+    leaveTurn(this.refresh);
     this.plot?.destroy();
     this.plot = null;
   }
@@ -92,6 +104,7 @@ export class Plot implements Scene {
       return one;
     });
     if (isOther) this.make();
+    else if (look.smooth !== before.smooth) takeTurn(this.refresh);
     else this.refresh();
   }
 
@@ -190,8 +203,9 @@ export class Plot implements Scene {
     return isLog ? logTicks(at, Math.log10(range[1] / range[0])) : at.map((value) => numberTick(value, step));
   }
 
-  private refresh(): void {
+  private readonly refresh = (): void => {
     const { plot, look } = this;
+    leaveTurn(this.refresh);
     if (!plot) return;
     this.painter.forget();
     const [x0, x1] = this.xRange();
@@ -209,7 +223,7 @@ export class Plot implements Scene {
     ]);
     // The y axis may have become wider: then there are fewer columns.
     if (Math.round(plot.bbox.width / devicePixelRatio) !== columns) {
-      this.window.columns = Math.round(plot.bbox.width / devicePixelRatio);
+      this.window = { ...this.window, columns: Math.round(plot.bbox.width / devicePixelRatio) };
       for (const drawn of this.drawn)
         drawn.prepare(drawn.line, this.window, look.smooth, look.band && !drawn.line.isBackground);
       this.painter.forget();
@@ -224,26 +238,12 @@ export class Plot implements Scene {
       x: { from: x0, to: x1, isLog: look.logX },
     });
     this.follow();
-  }
+  };
 
   private xRange(): [number, number] {
     const { zoom, logX } = this.look;
     if (zoom && (!logX || zoom[0] > 0)) return [zoom[0], zoom[1]];
-    let from = Infinity;
-    let to = -Infinity;
-    for (const { line } of this.drawn) {
-      const { curve } = line;
-      if (curve.isSorted && curve.length > 0 && !logX) {
-        from = Math.min(from, curve.x[0]!);
-        to = Math.max(to, curve.x[curve.length - 1]!);
-      } else
-        for (let i = 0; i < curve.length; i++) {
-          const x = curve.x[i]!;
-          if (!Number.isFinite(x) || (logX && x <= 0)) continue;
-          from = Math.min(from, x);
-          to = Math.max(to, x);
-        }
-    }
+    const [from, to] = extentOf(this.drawn, logX);
     if (!(from <= to)) return logX ? [1, 10] : [0, 1];
     if (from === to) return logX ? [from / 2, to * 2] : [from - 0.5, to + 0.5];
     return [from, logX ? to : roundEnd(from, to)];
@@ -265,12 +265,25 @@ export class Plot implements Scene {
       this.link.move(null, this);
       this.said.onHot(null);
     });
+    let down = { x: 0, y: 0 };
+    over.addEventListener('pointerdown', ({ clientX: x, clientY: y }) => (down = { x, y }));
+    const pick = (event: MouseEvent) => {
+      // A click that ends a drag is none.
+      if (Math.hypot(event.clientX - down.x, event.clientY - down.y) > 4) return;
+      const found = this.point(event.offsetX, event.offsetY);
+      if (!found) return;
+      event.preventDefault();
+      this.said.onPick({ ...found, event });
+    };
+    over.addEventListener('click', pick);
+    over.addEventListener('contextmenu', pick);
     over.addEventListener('dblclick', () => this.said.onZoom(null));
     over.addEventListener('mousedown', (event) => this.pan(event), true);
     over.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
   }
 
-  private point(left: number, top: number): void {
+  /** Points at the nearest line; what was saved along it, where that is near. */
+  private point(left: number, top: number): { id: string; saved: number } | null {
     const plot = this.plot!;
     const x = plot.posToVal(left, 'x');
     let best: Drawn | null = null;
@@ -290,6 +303,23 @@ export class Plot implements Scene {
     }
     this.said.onHot(best?.line.id ?? null);
     this.link.move(x, this);
+    const saved = best ? this.savedNear(best, left, top) : -1;
+    plot.over.style.cursor = saved < 0 ? '' : 'pointer';
+    return best && saved >= 0 ? { id: best.line.id, saved } : null;
+  }
+
+  private savedNear(drawn: Drawn, left: number, top: number): number {
+    let best = -1;
+    let distance = PICK_PX;
+    drawn.line.saved?.forEach((x, at) => {
+      const y = x === null ? null : drawn.heightAt(x, this.look.smooth, this.look.logY);
+      if (x === null || y === null) return;
+      const away = Math.hypot(this.plot!.valToPos(x, 'x') - left, this.plot!.valToPos(y, 'y') - top);
+      if (away >= distance) return;
+      distance = away;
+      best = at;
+    });
+    return best;
   }
 
   /** Brings the crosshair, and what is read at it, to where the linked charts are. */

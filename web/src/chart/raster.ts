@@ -30,8 +30,8 @@ export function rasterLine(
     const top = Math.max(0, Math.floor(Math.min(a, b)) - half);
     const bottom = Math.min(height - 1, Math.floor(Math.max(a, b)) + thickness - 1 - half);
     const left = Math.floor(column * scale);
-    const right = Math.max(left + 1, Math.floor((column + 1) * scale));
-    for (let y = top; y <= bottom; y++) pixels.fill(colour, y * width + left, y * width + Math.min(right, width));
+    const right = Math.min(width, Math.max(left + 1, Math.floor((column + 1) * scale)));
+    for (let y = top; y <= bottom; y++) for (let x = left; x < right; x++) pixels[y * width + x] = colour;
   };
   for (let c = 0; c < columns; c++) {
     const first = out[2 * c]!;
@@ -42,14 +42,16 @@ export function rasterLine(
     }
     const a = toPixel(first);
     const b = toPixel(out[2 * c + 1]!);
+    // From where the line comes into this column.
+    let from = a;
     if (lastColumn >= 0) {
       // Columns without a point lie on the straight way; the way is drawn to where this column begins.
       const slope = (a - lastRow) / (c - lastColumn);
       for (let k = lastColumn + 1; k < c; k++)
         span(k, lastRow + slope * (k - lastColumn - 1), lastRow + slope * (k - lastColumn));
-      span(c, lastRow + slope * (c - lastColumn - 1), a);
+      from = lastRow + slope * (c - lastColumn - 1);
     }
-    span(c, a, b);
+    span(c, Math.min(a, b, from), Math.max(a, b, from));
     lastColumn = c;
     lastRow = b;
   }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Curve } from './curve';
-import { GAP, type Window, lowerBound, resample } from './resample';
+import { Columns, GAP, type Window, lowerBound } from './resample';
 
 /** Random, and the same at every run. */
 function dice(seed: number): () => number {
@@ -50,6 +50,14 @@ function extremes(curve: Curve, y: Float64Array, window: Window): [number, numbe
   });
 }
 
+function columnsOf(curve: Curve, window: Window, smooth = 0): Float64Array {
+  const out = new Float64Array(2 * window.columns);
+  const columns = new Columns(curve, window);
+  columns.grow();
+  columns.fill(curve.smoothed(smooth), out);
+  return out;
+}
+
 const sorted = (out: Float64Array) =>
   Array.from({ length: out.length / 2 }, (_, c) => {
     const [a, b] = [out[2 * c]!, out[2 * c + 1]!];
@@ -62,9 +70,7 @@ describe('resampling', () => {
     for (let round = 0; round < 300; round++) {
       const curve = someCurve(roll, { isSorted });
       const window = someWindow(roll);
-      const out = new Float64Array(2 * window.columns);
-      resample(curve.x, curve.y, curve.length, window, out, curve.isSorted);
-      expect(sorted(out)).toEqual(extremes(curve, curve.y, window));
+      expect(sorted(columnsOf(curve, window))).toEqual(extremes(curve, curve.y, window));
     }
   });
 
@@ -72,19 +78,17 @@ describe('resampling', () => {
     const x = Float64Array.from({ length: 100_000 }, (_, i) => i);
     const y = new Float64Array(100_000).fill(1);
     y[54_321] = 9;
-    const out = new Float64Array(2 * 600);
-    resample(x, y, x.length, { x0: 0, x1: 1e5, columns: 600, logX: false, logY: false }, out);
+    const out = columnsOf(new Curve(x, y), { x0: 0, x1: 1e5, columns: 600, logX: false, logY: false });
     expect(Math.max(...out)).toBe(9);
     expect([...out].filter((v) => v === 9)).toHaveLength(1);
   });
 
   test('the extremes of a column stand in the order they came', () => {
     const window = { x0: 0, x1: 10, columns: 1, logX: false, logY: false };
-    const out = new Float64Array(2);
-    resample(Float64Array.of(1, 2, 3), Float64Array.of(5, 1, 3), 3, window, out);
-    expect([...out]).toEqual([5, 1]);
-    resample(Float64Array.of(1, 2, 3), Float64Array.of(1, 5, 3), 3, window, out);
-    expect([...out]).toEqual([1, 5]);
+    for (const x of [Float64Array.of(1, 2, 3), Float64Array.of(3, 2, 1)]) {
+      expect([...columnsOf(new Curve(x, Float64Array.of(5, 1, 3)), window)]).toEqual([5, 1]);
+      expect([...columnsOf(new Curve(x, Float64Array.of(1, 5, 3)), window)]).toEqual([1, 5]);
+    }
   });
 
   test('a curve that grew is drawn as one that was read whole', () => {
@@ -95,26 +99,23 @@ describe('resampling', () => {
       const cut = Math.floor(roll() * whole.length);
       const grown = new Curve(whole.x.slice(0, cut), whole.y.slice(0, cut));
       const out = new Float64Array(2 * window.columns);
-      grown.smoothed(0.9);
-      resample(grown.x, grown.smoothed(0.9), grown.length, window, out);
+      const columns = new Columns(grown, window);
+      columns.fill(grown.smoothed(0.9), out, columns.grow());
       for (let from = cut; from < whole.length;) {
         const to = Math.min(whole.length, from + 1 + Math.floor(roll() * 50));
         grown.append(whole.x.slice(from, to), whole.y.slice(from, to));
-        resample(grown.x, grown.smoothed(0.9), grown.length, window, out, true, from);
+        columns.fill(grown.smoothed(0.9), out, columns.grow());
         from = to;
       }
-      const anew = new Float64Array(2 * window.columns);
-      resample(whole.x, whole.smoothed(0.9), whole.length, window, anew);
-      expect([...out]).toEqual([...anew]);
+      expect([...out]).toEqual([...columnsOf(whole, window, 0.9)]);
       expect(grown.broken).toEqual(whole.broken);
     }
   });
 
   test('what is not above 0 is a gap on a log axis', () => {
-    const out = new Float64Array(6);
     const window = { x0: 0, x1: 3, columns: 3, logX: false, logY: true };
-    resample(Float64Array.of(0.5, 1.5, 2.5), Float64Array.of(1, 0, -3), 3, window, out);
-    expect([...out]).toEqual([1, 1, GAP, GAP, GAP, GAP]);
+    const curve = new Curve(Float64Array.of(0.5, 1.5, 2.5), Float64Array.of(1, 0, -3));
+    expect([...columnsOf(curve, window)]).toEqual([1, 1, GAP, GAP, GAP, GAP]);
   });
 
   test('the window begins where it begins', () => {
@@ -139,13 +140,24 @@ describe('smoothing', () => {
       return mean / share;
     });
     const window = { x0: 0, x1: 5000, columns: 50, logX: false, logY: false };
-    const out = new Float64Array(100);
-    resample(curve.x, curve.smoothed(0.95), curve.length, window, out);
-    sorted(out).forEach(([least, greatest], c) => {
+    sorted(columnsOf(curve, window, 0.95)).forEach(([least, greatest], c) => {
       const part = wanted.slice(c * 100, c * 100 + 100);
       expect(least).toBeCloseTo(Math.min(...part), 12);
       expect(greatest).toBeCloseTo(Math.max(...part), 12);
     });
+  });
+
+  test('of another weight is what it would be alone, though memory is used again', () => {
+    const roll = dice(5);
+    const y = Float64Array.from({ length: 300 }, (_, i) => (i % 50 ? roll() : NaN));
+    const curve = new Curve(
+      Float64Array.from(y, (_, i) => i),
+      y,
+    );
+    for (const weight of [0.1, 0.9, 0.5, 0.99, 0.1]) {
+      const alone = new Curve(curve.x, y).smoothed(weight);
+      expect([...curve.smoothed(weight).slice(0, 300)]).toEqual([...alone.slice(0, 300)]);
+    }
   });
 
   test('has no bias towards 0 at the beginning, and steps over NaN', () => {

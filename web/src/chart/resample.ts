@@ -1,5 +1,6 @@
 // Curves are brought to the columns of pixels before they are drawn: of each column its least and its greatest value,
 // so that a spike of one step is always seen, and drawing costs by the pixel, not by the point.
+import type { Curve } from './curve';
 
 /** In a column that holds points, but none that can be drawn (NaN, or not above 0 on a log axis). */
 export const GAP = Infinity;
@@ -25,92 +26,103 @@ export function lowerBound(x: Float64Array, length: number, at: number): number 
   return low;
 }
 
-/**
- * Fills `out` with two values a column: its extremes, in the order they came; NaN where it holds no point, GAP where none
- * can be drawn. Points from `from` on; what was in the columns before the one of `from` stays, so that a curve that
- * grew costs only its end.
- */
-export function resample(
-  x: Float64Array,
-  y: Float64Array,
-  length: number,
-  window: Window,
-  out: Float64Array,
-  isSorted = true,
-  from = 0,
-): void {
-  const { x0, x1, columns, logX, logY } = window;
-  const low = logX ? Math.log10(x0) : x0;
-  const scale = columns / ((logX ? Math.log10(x1) : x1) - low);
-  let first = 0;
-  let begin = 0;
-  if (isSorted) {
-    begin = lowerBound(x, length, x0);
-    if (from > begin) {
-      const at = x[from]!;
-      if (at > x1) return;
-      first = Math.min(columns - 1, Math.max(0, ((logX ? Math.log10(at) : at) - low) * scale)) | 0;
-      // Back to the first point of that column: it is filled anew.
-      begin = from;
-      while (begin > 0 && x[begin - 1]! >= x0 && columnOf(x[begin - 1]!) === first) begin -= 1;
-    }
+/** Which points of a curve each column of a window holds: found once, and then used for whatever values are drawn. */
+export class Columns {
+  /** Where the points of each column begin, and where those of the last one end. */
+  private readonly starts: Int32Array;
+  private readonly low: number;
+  private readonly scale: number;
+  private placed = 0;
+
+  constructor(
+    private readonly curve: Curve,
+    readonly window: Window,
+  ) {
+    this.starts = new Int32Array(window.columns + 1);
+    this.low = this.along(window.x0);
+    this.scale = window.columns / (this.along(window.x1) - this.low);
   }
-  function columnOf(at: number): number {
-    const c = (((logX ? Math.log10(at) : at) - low) * scale) | 0;
-    return c >= columns ? columns - 1 : c;
+
+  /** Places the points that came since; the first column that is another one now. */
+  grow(): number {
+    const { x, length, isSorted } = this.curve;
+    const { columns, x0, x1 } = this.window;
+    if (!isSorted) return 0;
+    const { placed, starts } = this;
+    if (placed === length) return columns;
+    this.placed = length;
+    if (placed > 0 && x[placed - 1]! > x1) return columns;
+    const begin = lowerBound(x, length, x0);
+    const first = placed > begin ? this.of(x[placed - 1]!) : 0;
+    let column = placed > begin ? first + 1 : 0;
+    let i = Math.max(begin, placed);
+    for (; i < length && x[i]! <= x1; i++) for (const at = this.of(x[i]!); column <= at; column++) starts[column] = i;
+    starts.fill(i, column);
+    return first;
   }
-  out.fill(NaN, 2 * first, 2 * columns);
-  let column = -1;
-  let least = 0;
-  let greatest = 0;
-  let leastCameFirst = true;
-  for (let i = begin; i < length; i++) {
-    const at = x[i]!;
-    if (at < x0 || !(at <= x1)) {
-      if (isSorted && at > x1) break;
-      continue;
-    }
-    if (logX && at <= 0) continue;
-    const c = columnOf(at);
-    const value = y[i]!;
-    const isDrawn = value - value === 0 && (!logY || value > 0);
-    if (c !== column) {
-      column = c;
-      const before = out[2 * c]!;
-      if (before - before === 0) {
-        // x fell back into a column that has points already.
-        const after = out[2 * c + 1]!;
-        least = Math.min(before, after);
-        greatest = Math.max(before, after);
-        leastCameFirst = before <= after;
-      } else {
-        if (!isDrawn) {
-          out[2 * c] = out[2 * c + 1] = GAP;
-          column = -1;
-          continue;
+
+  /**
+   * Fills `out`, from a column on, with two values a column: the extremes of y there, in the order they came; NaN where
+   * there is no point, GAP where none can be drawn.
+   */
+  fill(y: Float64Array, out: Float64Array, from = 0): void {
+    if (!this.curve.isSorted) return this.fillUnsorted(y, out);
+    const { starts, window } = this;
+    const above = window.logY ? 0 : -Infinity;
+    for (let c = from; c < window.columns; c++) {
+      const begin = starts[c]!;
+      const end = starts[c + 1]!;
+      let least = Infinity;
+      let greatest = -Infinity;
+      let leastAt = 0;
+      let greatestAt = 0;
+      for (let i = begin; i < end; i++) {
+        const value = y[i]!;
+        if (!(value > above && value < Infinity)) continue;
+        if (value < least) {
+          least = value;
+          leastAt = i;
         }
-        least = greatest = value;
-        leastCameFirst = true;
+        if (value > greatest) {
+          greatest = value;
+          greatestAt = i;
+        }
+      }
+      if (begin === end) out[2 * c] = out[2 * c + 1] = NaN;
+      else if (least > greatest) out[2 * c] = out[2 * c + 1] = GAP;
+      else {
+        out[2 * c] = leastAt <= greatestAt ? least : greatest;
+        out[2 * c + 1] = leastAt <= greatestAt ? greatest : least;
       }
     }
-    if (!isDrawn) continue;
-    if (value < least) {
-      least = value;
-      leastCameFirst = false;
-    } else if (value > greatest) {
-      greatest = value;
-      leastCameFirst = true;
-    }
-    out[2 * c] = leastCameFirst ? least : greatest;
-    out[2 * c + 1] = leastCameFirst ? greatest : least;
   }
-}
 
-/** Least and greatest value of some columns, widened by what `range` was. */
-export function widen(range: [number, number], out: Float64Array): void {
-  for (const value of out) {
-    if (value - value !== 0) continue;
-    if (value < range[0]) range[0] = value;
-    if (value > range[1]) range[1] = value;
+  private fillUnsorted(y: Float64Array, out: Float64Array): void {
+    const { x, length } = this.curve;
+    const { x0, x1, logY } = this.window;
+    out.fill(NaN);
+    for (let i = 0; i < length; i++) {
+      if (!(x[i]! >= x0 && x[i]! <= x1)) continue;
+      const c = this.of(x[i]!);
+      const value = y[i]!;
+      const [a, b] = [out[2 * c]!, out[2 * c + 1]!];
+      if (value - value !== 0 || (logY && value <= 0)) {
+        if (a !== a) out[2 * c] = out[2 * c + 1] = GAP;
+      } else if (a - a !== 0) out[2 * c] = out[2 * c + 1] = value;
+      else if (value < Math.min(a, b) || value > Math.max(a, b)) {
+        // A new extreme is the later one; the other one stays.
+        out[2 * c] = value < a ? Math.max(a, b) : Math.min(a, b);
+        out[2 * c + 1] = value;
+      }
+    }
+  }
+
+  private along(x: number): number {
+    return this.window.logX ? Math.log10(x) : x;
+  }
+
+  private of(x: number): number {
+    const column = ((this.along(x) - this.low) * this.scale) | 0;
+    return column >= this.window.columns ? this.window.columns - 1 : column;
   }
 }

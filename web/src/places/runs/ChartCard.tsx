@@ -7,7 +7,7 @@ import { hotRun } from '../../app/selection';
 import { type XAxis, changeView } from '../../app/view';
 import { Chart, type ChartHandle } from '../../chart/Chart';
 import type { Crosshair } from '../../chart/crosshair';
-import type { Ink, Laid, Look, Reading } from '../../chart/plot';
+import type { Ink, Laid, Look, Pick, Reading } from '../../chart/plot';
 import type { Line } from '../../chart/line';
 import { IconButton } from '../../parts/Button';
 import { showMenu } from '../../parts/Menu';
@@ -16,7 +16,7 @@ import { exact, number, plural } from '../../parts/format';
 import { toast } from '../../parts/Toast';
 import css from './Charts.module.css';
 import { ChartTable } from './ChartTable';
-import { WeightMarks } from './WeightMarks';
+import { WeightMarks, openMark } from './WeightMarks';
 import { linesOf } from './lines';
 import { type MetricSeries, useSeries } from './watched';
 
@@ -62,6 +62,11 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
   const onZoom = useCallback((zoom: [number, number] | null) => changeView({ zoom: zoom && round(zoom) }, true), []);
   const onHot = useCallback((id: string | null) => hotRun.set(id), []);
   const onRead = useCallback((next: Reading | null) => reading.set(next), [reading]);
+  const onPick = ({ id, saved, event }: Pick) => {
+    const row = rows.find((one) => one.name === id);
+    const mark = series.get(id)?.marks[saved];
+    if (row && mark) openMark([{ row, mark }], event);
+  };
   const summary = useMemo(() => summaryOf(metric, lines), [metric, lines]);
 
   const menu = (event: React.MouseEvent) =>
@@ -126,6 +131,7 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
           onRead={onRead}
           onZoom={onZoom}
           onLaid={onLaid}
+          onPick={onPick}
         />
         {laid && lines.length > 0 && (
           <WeightMarks laid={laid} rows={rows} series={series} x={x} hot={hot} generation={generation} />

@@ -1,4 +1,5 @@
 // Where weights were saved, on the x axis: from each of them a new run can start, by a click; the right button has more.
+// The same on the curve that is pointed at.
 import { memo, useMemo } from 'react';
 import type { CheckpointMark, RunRow } from '../../api/types';
 import { type XAxis, openNewRun, openRun } from '../../app/view';
@@ -12,9 +13,14 @@ import type { RunSeries } from './series';
 const BUCKET_PX = 10;
 const MOST_IN_MENU = 10;
 
+interface Saved {
+  row: RunRow;
+  mark: CheckpointMark;
+}
+
 interface Place {
   left: number;
-  all: { row: RunRow; mark: CheckpointMark }[];
+  all: (Saved & { left: number })[];
 }
 
 interface WeightMarksProps {
@@ -39,7 +45,7 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
         const left = share(laid.x, at) * laid.width;
         const bucket = Math.round(left / BUCKET_PX);
         const place = found.get(bucket) ?? { left, all: [] };
-        place.all.push({ row, mark });
+        place.all.push({ row, mark, left });
         found.set(bucket, place);
       }
     }
@@ -58,22 +64,20 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
         const colours = new Set(shown.map(({ row }) => row.colour));
         const label = all.length === 1 ? `Weights ${all[0]!.mark.reference}` : `Weights of ${all.length} checkpoints`;
         const open = (event: React.MouseEvent<HTMLButtonElement>) => {
-          event.preventDefault();
-          event.stopPropagation();
-          showMenu(event.currentTarget, label, itemsOf(shown));
+          const strip = event.currentTarget.parentElement!.getBoundingClientRect();
+          openMark(nearest(shown, event.clientX - strip.left), event);
         };
-        const only = shown.length === 1 ? shown[0]! : null;
         return (
           <button
             key={bucket}
             type="button"
             tabIndex={-1}
-            aria-haspopup={only ? undefined : 'menu'}
+            aria-haspopup={shown.length === 1 ? undefined : 'menu'}
             aria-label={label}
             data-tip={`${label}${isBest ? ' (best)' : ''}: new run from here`}
             className={names(css.mark, isFaded && css.faded, isBest && css.best)}
             style={{ left, color: colours.size === 1 ? `var(--run-${shown[0]!.row.colour})` : 'var(--soft)' }}
-            onClick={only ? begin(only.row, only.mark, 'weights') : open}
+            onClick={open}
             onContextMenu={open}
           >
             <svg width="11" height="10" viewBox="0 0 11 10" aria-hidden="true">
@@ -86,11 +90,27 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
   );
 });
 
+/** Those that lie where the pointer is: several only where they coincide. */
+function nearest(all: Place['all'], left: number): Saved[] {
+  const away = all.map((one) => Math.abs(one.left - left));
+  const least = all[away.indexOf(Math.min(...away))]!;
+  return all.filter((one) => Math.abs(one.left - least.left) < 1);
+}
+
+/** A click on one begins a new run; the right button, and a click on several, ask what is meant. */
+export function openMark(all: readonly Saved[], event: React.MouseEvent | MouseEvent): void {
+  event.preventDefault();
+  event.stopPropagation();
+  const [only] = all;
+  if (event.type === 'click' && all.length === 1) begin(only!.row, only!.mark, 'weights')();
+  else showMenu(event, only!.mark.reference, itemsOf(all));
+}
+
 const begin = (row: RunRow, mark: CheckpointMark, how: 'weights' | 'fork') => () =>
   openNewRun({ run: row.name, parent: mark.reference, how });
 
 /** What can be begun at a mark: for one checkpoint all of it, for several one line each. */
-function itemsOf(all: readonly { row: RunRow; mark: CheckpointMark }[]): MenuItem[] {
+function itemsOf(all: readonly Saved[]): MenuItem[] {
   if (all.length === 1) {
     const { row, mark } = all[0]!;
     const words = [mark.is_best && 'best', mark.is_last && 'last'].filter(Boolean).join(', ');

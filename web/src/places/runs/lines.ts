@@ -36,6 +36,7 @@ export function linesOf(
       colour: palette[row.colour] ?? faded,
       dash: DASHES[time % DASHES.length]!,
       isOpen: row.state === 'running',
+      saved: held.marks.map((mark) => held.markX(mark, x)),
     });
   }
   return [...before, ...lines.reverse()];
