@@ -29,16 +29,16 @@ _PACKAGES = {f"package-{number}": f"{number}.{number % 7}.0" for number in range
 _DIFF = "\n".join(f"+    line {number} of a change that was not committed yet" for number in range(40))
 
 
-def make_storage(folder: Path, count: int) -> None:
-    """`count` finished runs in `folder`, written as fast as the file system takes them (nothing is synced)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def make_folders(into: Path, count: int, points: int = 50) -> None:
+    """`count` finished runs, each with its folder, as fast as the file system takes them (nothing is synced)."""
+    into.mkdir(parents=True, exist_ok=True)
     draw = random.Random(0)
     taken: set[str] = set()
     begun = time.time() - 30 * 86400
     while len(taken) < count:
         name = names.friendly_name(taken)
         taken.add(name)
-        make_run(folder / name, draw, begun + len(taken) * 60)
+        make_run(into / name, draw, begun + len(taken) * 60, points)
 
 
 def make_run(folder: Path, draw: random.Random, when: float, points: int = 50) -> None:
@@ -108,7 +108,7 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
 def listed(count: int, repeat: int) -> dict[str, list[float]]:
     """In a child: seconds of each way to list `count` runs."""
     folder = Path.cwd() / "storage"
-    make_storage(folder, count)
+    make_folders(folder, count)
     newest = max(path.stat().st_mtime for path in folder.iterdir())
     time.sleep(max(0.0, newest + 3 - time.time()))  # what was written just now is not trusted to be finished
     storage = Storage(folder)

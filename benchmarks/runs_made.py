@@ -13,26 +13,15 @@ import random
 import time
 from pathlib import Path
 
-from benchmarks.list_runs import make_run
+from benchmarks.list_runs import make_folders
 from hypertuner.index import facts
 from hypertuner.index.database import Database
 from hypertuner.index.row import RunRow
-from hypertuner.store import names
 from hypertuner.store.layout import CONFIG
 
+__all__ = ["make_folders", "make_thin"]
+
 _ENTRIES_AT_ONCE = 10_000
-
-
-def make_folders(into: Path, count: int, points: int = 50) -> None:
-    """`count` finished runs, each with its folder, as fast as the file system takes them."""
-    into.mkdir(parents=True, exist_ok=True)
-    draw = random.Random(0)
-    taken: set[str] = set()
-    begun = time.time() - 30 * 86400
-    while len(taken) < count:
-        name = names.friendly_name(taken)
-        taken.add(name)
-        make_run(into / name, draw, begun + len(taken) * 60, points)
 
 
 def make_thin(storage: Path, count: int) -> None:

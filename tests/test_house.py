@@ -371,6 +371,10 @@ def test_nothing_runs_code_out_of_a_file_unless_it_may() -> None:
         "exec(compile(text, name, 'exec'), namespace)",
         "subprocess.run(command, shell=True)",
         "import os; os.system(command)",
+        "import yaml; yaml.load(text)",
+        "archive.extractall(folder)",
+        "numpy.load(path, allow_pickle=True)",
+        "from tempfile import mktemp",
         "import cloudpickle",
     ],
 )
@@ -388,6 +392,8 @@ def test_running_code_is_seen(code: str) -> None:
         "torch.load(f, weights_only=True)",
         "subprocess.run(command)",
         "subprocess.run(command, shell=False)",
+        "import yaml; yaml.safe_load(text)",
+        "numpy.load(path, allow_pickle=False)",
     ],
 )
 def test_what_runs_no_code_is_let_through(code: str) -> None:
@@ -397,6 +403,7 @@ def test_what_runs_no_code_is_let_through(code: str) -> None:
 _CODE_RUNNERS = {
     *("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open"),
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "runpy.run_path"),
+    *("yaml.load", "yaml.full_load", "yaml.unsafe_load", "shutil.unpack_archive", "tempfile.mktemp"),
 }
 _CODE_MODULES = {"cloudpickle", "dill", "joblib", "shelve"}
 
@@ -424,6 +431,11 @@ def _running_call(node: ast.Call, aliases: dict[str, str]) -> Iterator[str]:
         value = keywords.get("weights_only")
         if not (isinstance(value, ast.Constant) and value.value is True):
             yield "weights_only=False"
+    if name.rpartition(".")[2] == "extractall":
+        yield "extractall"
+    allowed = keywords.get("allow_pickle")
+    if allowed is not None and not (isinstance(allowed, ast.Constant) and allowed.value is False):
+        yield "allow_pickle=True"
     if "shell" in keywords and not (isinstance(keywords["shell"], ast.Constant) and keywords["shell"].value is False):
         yield "shell=True"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.errors import ConfigError
+from hypertuner.queue import options
 from hypertuner.store import Run, capture, orders
 
 _MAY_NAME_A_PLACE = (ast.Name, ast.Subscript, ast.Import, ast.ImportFrom)
@@ -89,14 +90,5 @@ def _bytes(path: Path) -> bytes | None:
 
 def makes_args(script: Path) -> bool:
     """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
-    for path in capture.local_sources(script.absolute()):
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if called == "Args":
-                    return True
-    return False
+    calls = (node for tree in options.trees_of(script) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(options.name_of(call.func) == "Args" for call in calls)

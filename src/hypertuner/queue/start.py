@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings
-from hypertuner.queue import ending, launch
+from hypertuner.queue import ending, launch, options
 from hypertuner.queue.code import makes_args
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
@@ -32,12 +32,8 @@ _INSISTS_AFTER = 3
 
 def command(run: Run, script: Path, arguments: Sequence[str], processes: int) -> list[str]:
     """The command that starts a run's script: a list, for no shell."""
-    given = [] if makes_args(script) else [f"--{key}={_text(value)}" for key, value in run.config().items()]
+    given = [] if makes_args(script) else options.words(script, run.config())
     return [*launch.interpreter(processes), str(script.absolute()), *given, *arguments]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else records.to_text(value)
 
 
 def environment(run: Run, resume: str | None = None) -> dict[str, str]:

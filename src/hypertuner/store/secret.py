@@ -14,15 +14,19 @@ from hypertuner.errors import ConfigError, StorageError, first_line
 _MOST_BYTES = 4096
 
 
-def read_or_make(path: Path, what: str, *, variables: str, when_deleted: str) -> str:
+def read_or_make(path: Path, what: str, *, variables: str, when_deleted: str, makes: bool = True) -> str:
     """The text of the file, 64 random hex digits (256 bits) when it is made here.
+
+    Where there is none it is '' unless this `makes` one.
 
     Raises: ConfigError where it can be neither read nor made, or where others can read it; it speaks of `what`, names
     the `variables` that choose another place, and says what happens `when_deleted`.
     """
     try:
         text = _read(path, what, when_deleted)
-        return _make(path, what, when_deleted) if text is None else text
+        if text is not None:
+            return text
+        return _make(path, what, when_deleted) if makes else ""
     except (OSError, StorageError) as error:
         why = error.strerror if isinstance(error, OSError) else first_line(error)
         raise ConfigError(

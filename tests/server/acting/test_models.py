@@ -17,6 +17,7 @@ import torch
 from tests.server.acting.trained import TRAIN, environment
 
 from hypertuner.server.weights import child
+from hypertuner.server.weights.statistics import statistics
 from hypertuner.store import RunState
 
 ODD = """
@@ -251,3 +252,11 @@ def test_cleaning_says_first_and_then_does_what_it_said(place, serve):
     assert get(served, "/api/cleaning")["storage_bytes"] <= total - 30_000
     assert place.run("kept").state() == RunState.finished
     assert get(served, "/api/trash")["entries"]
+
+
+def test_without_numpy_it_is_said_and_what_needs_none_is_shown(looked, trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)  # as where it is not installed
+    told = statistics(trained.run("first").layout.model, None)
+    assert told["tensors"] == []
+    assert "pip install numpy" in told["problem"]
+    assert get(looked, "/api/checkpoints/first/last")["tensors"]

@@ -2,7 +2,8 @@
 
 One secret lies in the user's own folder (mode 0600) and outlives every server, so that a bookmark does, too. Tokens and
 cookies are HMACs of it, so none is kept: one for each scope, of which those to share (view, edit) hold for one storage
-only. What is presented is compared in constant time. A cookie is worth nothing as a token.
+only. What is presented is compared in constant time. A cookie is worth nothing as a token. The file is looked at again
+whenever it has changed: with another secret, or none, nobody of before is let in any more.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from hypertuner import settings
@@ -34,23 +37,14 @@ class Door:
 
     def __init__(self, storage: Path) -> None:
         """Raises: ConfigError when the user's secret can be neither read nor made."""
-        path = settings.config_folder() / "token"
-        text = secret.read_or_make(
-            path,
-            "the token of the GUI",
-            variables=settings.HOME_VARIABLE,
-            when_deleted="a new one is made, and whoever was logged in is not any more",
-        ).strip()
-        if len(text) < _LEAST_CHARACTERS:
-            raise ConfigError(
-                f"{path} holds a token of {len(text)} characters; it needs at least {_LEAST_CHARACTERS}.\n"
-                "  Delete the file: a new one is made.",
-                path=path,
-            )
-        self._key = hashlib.sha256(b"hypertuner token 1\0" + text.encode("utf-8", "surrogateescape")).digest()
+        self._path = settings.config_folder() / "token"
+        self._key = _key(self._path)
+        self._stamp = _stamp(self._path)
         self._storage = os.fsencode(os.path.realpath(storage))
         self._wrong: deque[float] = deque(maxlen=_WRONG_AT_MOST)
         self._codes: dict[str, float] = {}
+        self._left: dict[str, float] = {}
+        """Cookies with which somebody went out, and when."""
 
     def token(self, scope: Scope) -> str:
         """What lets in with this scope: 43 characters of a URL. That of 'run' is the user's own, for all storages."""
@@ -77,10 +71,7 @@ class Door:
         if len(self._wrong) == _WRONG_AT_MOST:
             raise TooOftenError
         given = _bytes(token)
-        found: Scope | None = None
-        for scope in _GRANTED:
-            if hmac.compare_digest(given, self.token(scope).encode()):
-                found = scope
+        found = self.known_as(token)
         for code, until in list(self._codes.items()) if once else ():
             is_it = hmac.compare_digest(given, code.encode())
             if is_it or now > until:
@@ -92,18 +83,66 @@ class Door:
             raise UnauthorisedError
         return found
 
+    def known_as(self, token: str) -> Scope | None:
+        """What the bearer of a token may do; None when it is none of this user's."""
+        return self._which(token, self.token)
+
     def known_by(self, cookie: str) -> Scope | None:
         """What the bearer of a cookie may do; None when it is none of this user's."""
-        given = _bytes(cookie)
+        return self._which(cookie, self.cookie)
+
+    def log_out(self, cookie: str) -> None:
+        """End what is open with this cookie."""
+        if self.known_by(cookie) is not None:
+            self._left[cookie] = time.monotonic()
+
+    def has_left(self, cookie: str, since: float) -> bool:
+        """Whether somebody went out with this cookie since a moment (monotonic)."""
+        return self._left.get(cookie, -math.inf) >= since
+
+    def _which(self, presented: str, granted: Callable[[Scope], str]) -> Scope | None:
+        given = _bytes(presented)
         found: Scope | None = None
         for scope in _GRANTED:
-            if hmac.compare_digest(given, self.cookie(scope).encode()):
+            if hmac.compare_digest(given, granted(scope).encode()):
                 found = scope
         return found
 
     def _derived(self, kind: bytes, scope: Scope, place: bytes) -> str:
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._key = _key(self._path, makes=False)
+            except ConfigError:
+                self._key = secrets.token_bytes(32)  # known to nobody
         digest = hmac.digest(self._key, b"\0".join((kind, scope.encode(), place)), "sha256")
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def _key(path: Path, *, makes: bool = True) -> bytes:
+    text = secret.read_or_make(
+        path,
+        "the token of the GUI",
+        variables=settings.HOME_VARIABLE,
+        when_deleted="a new one is made, and whoever was logged in is not any more",
+        makes=makes,
+    ).strip()
+    if len(text) < _LEAST_CHARACTERS:
+        raise ConfigError(
+            f"{path} holds a token of {len(text)} characters; it needs at least {_LEAST_CHARACTERS}.\n"
+            "  Delete the file: a new one is made.",
+            path=path,
+        )
+    return hashlib.sha256(b"hypertuner token 1\0" + text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _bytes(text: str) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 
 import orjson
@@ -19,7 +21,7 @@ from starlette.types import Scope as Connection
 from starlette.websockets import WebSocketDisconnect
 
 from hypertuner.server.guard import refusals
-from hypertuner.server.guard.boundary import Boundary, port_of, values
+from hypertuner.server.guard.boundary import Boundary, Headers, port_of, values
 from hypertuner.server.guard.door import Door
 from hypertuner.server.guard.headers import with_safety
 from hypertuner.server.guard.refusals import RefusedError
@@ -31,6 +33,8 @@ _BODY_BYTES = 8 * 1024 * 1024
 _BODY_OF_A_STRANGER = 4 * 1024
 _BODY_WITHIN_S = 30.0
 _SOCKETS = 64
+_OUT = 4401
+_STILL_IN_EVERY_S = 0.5
 _READS = frozenset({"GET", "HEAD"})
 _log = logging.getLogger("hypertuner.server")
 
@@ -88,24 +92,44 @@ class Guard:
         try:
             self._let_in(connection)
         except RefusedError:
-            await send({"type": "websocket.close", "code": 4401})
+            await send({"type": "websocket.close", "code": _OUT})
             return
         if self._sockets >= _SOCKETS:
             await send({"type": "websocket.close", "code": 4429})
             return
         self._sockets += 1
+        serving = asyncio.ensure_future(self.app(connection, receive, send))
         try:
-            await self.app(connection, receive, send)
-        except WebSocketDisconnect:
-            pass
+            is_served = await self._until_out(serving, connection["headers"])
+            if not is_served:
+                serving.cancel()
+            with suppress(asyncio.CancelledError, WebSocketDisconnect):
+                await serving
+            if not is_served:
+                await send({"type": "websocket.close", "code": _OUT})
         except Exception:  # the same edge: the socket is closed, and nothing said
             _log.exception("unexpected, at the WebSocket %s", _plain(connection["path"]))
         finally:
+            serving.cancel()
             self._sockets -= 1
+
+    async def _until_out(self, serving: asyncio.Future[None], headers: Headers) -> bool:
+        """True once it is served; False as soon as whoever opened it is not let in any more."""
+        came = time.monotonic()
+        host = values(headers, b"host")[0].decode("latin-1")
+        bearer, cookie = _bearer(headers), _cookie(headers, host)
+        while not (await asyncio.wait({serving}, timeout=_STILL_IN_EVERY_S))[0]:
+            if bearer is not None:
+                is_in = self.door.known_as(bearer) is not None
+            else:
+                is_in = self.door.known_by(cookie) is not None and not self.door.has_left(cookie, came)
+            if not is_in:
+                return False
+        return True
 
     def _let_in(self, connection: Connection) -> Scope:
         """What the asker may do. Raises: RefusedError."""
-        headers: list[tuple[bytes, bytes]] = connection["headers"]
+        headers: Headers = connection["headers"]
         if len(headers) > _HEADERS or sum(len(name) + len(value) for name, value in headers) > _HEAD_BYTES:
             raise refusals.TooManyHeadersError
         host = self.boundary.check_host(headers)
@@ -141,21 +165,11 @@ class Guard:
             has_path = has_path or match is Match.PARTIAL
         return ("view", False) if has_path else (None, False)
 
-    def _who(self, headers: list[tuple[bytes, bytes]], host: str) -> Scope | None:
-        bearers = values(headers, b"authorization")
-        if bearers:
-            kind, _, token = bearers[0].decode("latin-1").partition(" ")
-            if len(bearers) > 1 or kind.lower() != "bearer":
-                return None
-            return self.door.log_in(token.strip(), once=False)
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            for header in values(headers, b"cookie"):
-                cookies.load(header.decode("latin-1"))
-        except CookieError:
-            return None
-        cookie = cookies.get(cookie_name(host))
-        return self.door.known_by(cookie.value) if cookie is not None else None
+    def _who(self, headers: Headers, host: str) -> Scope | None:
+        if values(headers, b"authorization"):
+            token = _bearer(headers)
+            return None if token is None else self.door.log_in(token, once=False)
+        return self.door.known_by(_cookie(headers, host))
 
     async def _body(self, connection: Connection, receive: Receive, *, is_stranger: bool) -> bytes:
         """The body of what changes something, whole. Raises: RefusedError unless it is JSON, or there is none."""
@@ -185,6 +199,25 @@ class Guard:
 def cookie_name(host: str) -> str:
     """The name of the cookie for a Host: browsers keep one jar for all ports of a machine."""
     return f"hypertuner-{port_of(host)}"
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The one token that is presented, if one is."""
+    bearers = values(headers, b"authorization")
+    kind, _, token = (bearers[0] if bearers else b"").decode("latin-1").partition(" ")
+    return token.strip() if len(bearers) == 1 and kind.lower() == "bearer" else None
+
+
+def _cookie(headers: Headers, host: str) -> str:
+    """The cookie for a Host; '' without one."""
+    cookies: SimpleCookie = SimpleCookie()
+    try:
+        for header in values(headers, b"cookie"):
+            cookies.load(header.decode("latin-1"))
+    except CookieError:
+        return ""
+    found = cookies.get(cookie_name(host))
+    return "" if found is None else found.value
 
 
 def _needed(route: BaseRoute) -> Scope | None:

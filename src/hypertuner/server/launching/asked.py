@@ -13,9 +13,10 @@ from hypertuner.errors import CheckpointNotFoundError, ConfigError, HypertunerEr
 from hypertuner.index.row import RunRow
 from hypertuner.queue import combining, launch, make
 from hypertuner.queue.code import makes_args
+from hypertuner.queue.options import UNKNOWN
 from hypertuner.server.contract.acting import LaunchAsked
 from hypertuner.server.known import Known
-from hypertuner.server.launching.declared import UNKNOWN, Declared
+from hypertuner.server.launching.declared import Declared
 from hypertuner.server.launching.scripts import Script, ScriptsOf
 from hypertuner.server.weights.checkpoints import MODEL, Checkpoints, Saved
 from hypertuner.store import Run, RunState, Storage

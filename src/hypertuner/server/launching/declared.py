@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hypertuner.args.kinds import Kind, kind_of
+from hypertuner.queue.options import UNKNOWN, Argument, Unknown, arguments_in, name_of, value_of
 from hypertuner.store.capture import local_sources
 from hypertuner.store.values import flatten, to_json
 
@@ -25,11 +26,6 @@ _TYPES: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bo
 _LISTS = {"list", "List", "tuple", "Tuple", "Sequence", "set", "Set"}
 
 
-class _Unknown:
-    """Stands for a value that only running the script would tell."""
-
-
-UNKNOWN = _Unknown()
 ANYTHING = Kind()
 
 
@@ -87,15 +83,15 @@ def read(script: Path) -> Declared:
                 problem = _problem(error)
     classes = {node.name: node for tree in reversed(trees) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     made = [
-        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node.func) == "Args"
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and name_of(node.func) == "Args"
     ]
     for call in made:
         if call.keywords and not call.args:
-            values = {one.arg: _value(one.value) for one in call.keywords if one.arg and one.arg != "extra"}
+            values = {one.arg: value_of(one.value) for one in call.keywords if one.arg and one.arg != "extra"}
             return Declared(_of_values(values), "Args", problem, makes_args=True)
         if call.args and (found := _of_dataclass(call.args[0], classes)):
             return Declared(found, "dataclass", problem, makes_args=True)
-        if call.args and isinstance(values := _value(call.args[0]), dict):
+        if call.args and isinstance(values := value_of(call.args[0]), dict):
             return Declared(_of_values(values), "Args", problem, makes_args=True)
     if found := tuple(_of_parsers(trees)):
         return Declared(found[:_MOST_SETTINGS], "argparse", problem, makes_args=bool(made))
@@ -108,39 +104,16 @@ def _problem(error: Exception) -> str:
     return "It cannot be read."
 
 
-def _name(node: ast.expr) -> str:
-    """The last part of a dotted name; '' of anything else."""
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def _value(node: ast.expr | None) -> Any:
-    """The value that an expression spells; UNKNOWN where only running it would tell."""
-    if node is None:
-        return UNKNOWN
-    if isinstance(node, ast.Dict):
-        keys = [_value(key) for key in node.keys]
-        if not all(isinstance(key, str) for key in keys):
-            return UNKNOWN
-        return dict(zip(keys, map(_value, node.values), strict=True))
-    if isinstance(node, ast.Call) and _name(node.func) == "dict" and not node.args:
-        return {one.arg: _value(one.value) for one in node.keywords if one.arg}
-    try:
-        value = ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return UNKNOWN
-    return value
-
-
 def _of_values(values: Mapping[str, Any]) -> tuple[Setting, ...]:
     found = []
     for key, value in list(flatten(values).items())[:_MOST_SETTINGS]:
-        known = not isinstance(value, _Unknown)
+        known = not isinstance(value, Unknown)
         found.append(Setting(key, kind_of(value) if known else Kind(), _plain(value, key)))
     return tuple(found)
 
 
 def _plain(value: Any, key: str) -> Any:
-    return value if isinstance(value, _Unknown) else to_json(value, key)
+    return value if isinstance(value, Unknown) else to_json(value, key)
 
 
 # --- dataclasses
@@ -152,9 +125,9 @@ def _of_dataclass(
     """The fields of a dataclass, or of an instance of one; those of nested ones by dotted keys."""
     given: dict[str, Any] = {}
     if isinstance(node, ast.Call):
-        given = {one.arg: _value(one.value) for one in node.keywords if one.arg}
+        given = {one.arg: value_of(one.value) for one in node.keywords if one.arg}
         node = node.func
-    found = classes.get(_name(node))
+    found = classes.get(name_of(node))
     if found is None or depth > _DEEPEST or not any("dataclass" in ast.unparse(one) for one in found.decorator_list):
         return ()
     settings: list[Setting] = []
@@ -182,7 +155,7 @@ def _field(key: str, annotation: ast.expr, default: Any, *, is_required: bool) -
         yield from (replace(one, key=f"{key}.{one.key}") for one in _of_values(default))
         return
     kind = _kind_of_annotation(annotation)
-    if kind.of is object and not kind.choices and not isinstance(default, _Unknown):
+    if kind.of is object and not kind.choices and not isinstance(default, Unknown):
         kind = kind_of(default)
     yield Setting(key, kind, _plain(default, key), is_required)
 
@@ -191,17 +164,17 @@ def _default_of(node: ast.expr | None) -> tuple[Any, bool, bool]:
     """(default, whether it must be given, whether it is a setting at all) of a dataclass's field."""
     if node is None:
         return UNKNOWN, True, True
-    if not isinstance(node, ast.Call) or _name(node.func) != "field":
-        return _value(node), False, True
+    if not isinstance(node, ast.Call) or name_of(node.func) != "field":
+        return value_of(node), False, True
     said = {one.arg: one.value for one in node.keywords}
-    is_setting = _value(said.get("init")) is not False
+    is_setting = value_of(said.get("init")) is not False
     if "default" in said:
-        return _value(said["default"]), False, is_setting
+        return value_of(said["default"]), False, is_setting
     factory = said.get("default_factory")
     if isinstance(factory, ast.Lambda):
-        return _value(factory.body), False, is_setting
+        return value_of(factory.body), False, is_setting
     if factory is not None:
-        made: Any = {"list": [], "dict": {}, "tuple": ()}.get(_name(factory), UNKNOWN)
+        made: Any = {"list": [], "dict": {}, "tuple": ()}.get(name_of(factory), UNKNOWN)
         return made, False, is_setting
     return UNKNOWN, True, is_setting
 
@@ -217,9 +190,9 @@ def _kind_of_annotation(node: ast.expr) -> Kind:
         return _union([node.left, node.right])
     if isinstance(node, ast.Subscript):
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        name = _name(node.value)
+        name = name_of(node.value)
         if name == "Literal":
-            values = tuple(_value(one) for one in inner)
+            values = tuple(value_of(one) for one in inner)
             return Kind(choices=values) if UNKNOWN not in values else Kind()
         if name == "Optional":
             return replace(_kind_of_annotation(inner[0]), optional=True)
@@ -228,7 +201,7 @@ def _kind_of_annotation(node: ast.expr) -> Kind:
         if name in _LISTS:
             return Kind(list, items=_kind_of_annotation(inner[0]))
         return Kind()
-    name = _name(node)
+    name = name_of(node)
     return Kind(list) if name in _LISTS else Kind(_TYPES.get(name, object))
 
 
@@ -243,66 +216,48 @@ def _union(nodes: Sequence[ast.expr]) -> Kind:
 
 
 def _of_parsers(trees: Iterable[ast.Module]) -> Iterator[Setting]:
-    """What `add_argument` and `set_defaults` say, of all parsers that there are."""
-    found: dict[str, Setting] = {}
-    for tree in trees:
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            if node.func.attr == "add_argument" and (setting := _argument(node)) is not None:
-                found.setdefault(setting.key, setting)
-    yield from found.values()
+    """What `add_argument` says, of all parsers that there are."""
+    return (setting for argument in arguments_in(trees) if (setting := _of_argument(argument)) is not None)
 
 
-def _argument(call: ast.Call) -> Setting | None:
-    options = [value for value in map(_value, call.args) if isinstance(value, str)]
-    said = {one.arg: one.value for one in call.keywords if one.arg}
-    if not options or len(options) != len(call.args):
-        return None
-    is_positional = not options[0].startswith("-")
-    longest = next((option for option in options if option.startswith("--")), options[0])
-    key = _value(said.get("dest"))
-    key = key if isinstance(key, str) else longest.lstrip("-").replace("-", "_")
-    action = _value(said.get("action")) if "action" in said else "store"
-    if isinstance(action, _Unknown):
-        action = _name(said["action"])
+def _of_argument(argument: Argument) -> Setting | None:
+    key, said, action = argument.key, argument.said, argument.action
     if action in ("help", "version") or key in ("help", "config"):
         return None
-    default = _value(said["default"]) if "default" in said else None
-    if action in ("store_true", "store_false", "BooleanOptionalAction"):
-        is_on = action == "store_false"
+    default = value_of(said["default"]) if "default" in said else None
+    if argument.is_flag:
         kind = Kind(bool, optional=action == "BooleanOptionalAction")
-        return Setting(key, kind, is_on if default is None else _plain(default, key), False, _text(said.get("help")))
+        is_on = action == "store_false" if default is None else _plain(default, key)
+        return Setting(key, kind, is_on, False, _text(said.get("help")))
     if action not in ("store", "append", "extend"):
         return None
-    kind = _kind_of_argument(said, default, action)
-    is_required = is_positional or _value(said.get("required")) is True
+    is_required = not argument.option.startswith("-") or value_of(said.get("required")) is True
     return Setting(
         key,
-        kind,
+        _kind_of_argument(argument, default),
         UNKNOWN if is_required and default is None else _plain(default, key),
-        is_required and _value(said.get("nargs")) not in ("?", "*"),
+        is_required and value_of(said.get("nargs")) not in ("?", "*"),
         _text(said.get("help")),
     )
 
 
-def _kind_of_argument(said: Mapping[str, ast.expr], default: Any, action: str) -> Kind:
-    choices = _value(said.get("choices"))
+def _kind_of_argument(argument: Argument, default: Any) -> Kind:
+    said = argument.said
+    choices = value_of(said.get("choices"))
     if isinstance(choices, (list, tuple, set, range)) and len(choices) <= _MOST_SETTINGS:
         return Kind(type(next(iter(choices), "")), choices=tuple(choices), optional=default is None)
     of: type = object
     if "type" in said:
-        of = _TYPES.get(_name(said["type"]), object)
+        of = _TYPES.get(name_of(said["type"]), object)
     elif default is None or isinstance(default, str):
         of = str
-    is_several = _value(said.get("nargs")) not in (UNKNOWN, None, "?") or action != "store"
-    if is_several:
+    if argument.is_several:
         return Kind(list, items=Kind(of), optional=True)
     return Kind(of, optional=default is None)
 
 
 def _text(node: ast.expr | None) -> str:
-    value = _value(node)
+    value = value_of(node)
     return value[:500] if isinstance(value, str) else ""
 
 

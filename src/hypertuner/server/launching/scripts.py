@@ -14,9 +14,10 @@ import xxhash
 
 from hypertuner.errors import ConfigError, StorageError
 from hypertuner.index.row import RunRow
+from hypertuner.queue.options import UNKNOWN
 from hypertuner.server.contract.acting import Scripts, ScriptSetting, ScriptView
 from hypertuner.server.launching import declared
-from hypertuner.server.launching.declared import UNKNOWN, Declared, Setting
+from hypertuner.server.launching.declared import Declared, Setting
 from hypertuner.server.panel.detail import unread_of
 from hypertuner.store import Run, Storage, records
 

@@ -14,7 +14,8 @@ from hypertuner.server.reading.asking import by_shape
 from hypertuner.server.reading.curves import Curves
 from hypertuner.server.reading.packed import CREATED, SHAPE, TAGS, Packed
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%")
+# The last four are the wide forms of the first, which some spreadsheets take for them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _ROWS_AT_ONCE = 500
 
 

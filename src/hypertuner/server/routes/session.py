@@ -36,9 +36,12 @@ def login(asked: LoginAsked, request: Request) -> Response:
 @router.post("/logout", status_code=204)
 @needs("view")
 def logout(request: Request) -> Response:
-    """Take the cookie back."""
+    """Take the cookie back, and end the live streams that were opened with it."""
+    door: Door = request.app.state.door
+    name = cookie_name(request.headers["host"])
+    door.log_out(request.cookies.get(name, ""))
     answer = Response(status_code=204)
-    answer.delete_cookie(cookie_name(request.headers["host"]), path="/", httponly=True, samesite="strict")
+    answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
     return answer
 
 

@@ -17,6 +17,10 @@ from hypertuner.checkpoint.format.rows import ITEM_BYTES, contiguous, span
 from hypertuner.errors import CorruptFileError, HypertunerError
 
 BINS = 24
+_NO_NUMPY = (
+    "The values of tensors are read with NumPy, which is not installed beside hypertuner: pip install numpy. "
+    "Names, shapes and types are shown without it."
+)
 _PIECE = 4 << 20  # elements
 _MOST_TENSORS = 20_000
 _MOST_SPREAD_BYTES = 2 << 30  # of a view whose elements do not lie in reading order
@@ -25,7 +29,7 @@ _MOST_SPREAD_BYTES = 2 << 30  # of a view whose elements do not lie in reading o
 def statistics(path: Path, against: Path | None) -> dict[str, Any]:
     """Of each tensor what `contract.models.TensorStatistics` has; `problem` says what could not be told."""
     if importlib.util.find_spec("numpy") is None:
-        return {"tensors": [], "problem": "NumPy is not installed here: pip install numpy"}
+        return {"tensors": [], "problem": _NO_NUMPY}
     found: list[dict[str, Any]] = []
     problems: list[str] = []
     with contextlib.ExitStack() as stack:

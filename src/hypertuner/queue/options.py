@@ -1,0 +1,133 @@
+"""A run's config as options of a script that has an argparse parser, as the parser's source declares them.
+
+Nothing is executed or imported. An option that cannot be read from the source is handed over as `--key=value`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypertuner.store import capture, records
+
+_FLAGS = ("store_true", "store_false", "BooleanOptionalAction")
+
+
+class Unknown:
+    """Stands for a value that only running the script would tell."""
+
+
+UNKNOWN = Unknown()
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What one `add_argument` of a script says."""
+
+    key: str
+    option: str
+    """As it is written on a command line: the longest spelling."""
+    action: str
+    """'store' unless it says another; '' where only running the script tells."""
+    said: Mapping[str, ast.expr]
+    """Its keywords."""
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it takes no value."""
+        return self.action in _FLAGS
+
+    @property
+    def is_several(self) -> bool:
+        """Whether it takes several values."""
+        return value_of(self.said.get("nargs")) not in (UNKNOWN, None, "?") or self.action in ("append", "extend")
+
+
+def words(script: Path, config: Mapping[str, Any]) -> list[str]:
+    """The words that hand a config to a script which makes no Args."""
+    declared = {argument.key: argument for argument in arguments_in(trees_of(script))}
+    found: list[str] = []
+    for key, value in config.items():
+        argument = declared.get(key.replace("-", "_"))
+        known = argument is not None and argument.option.startswith("-")
+        found += _words(argument, value) if argument is not None and known else [f"--{key}={_text(value)}"]
+    return found
+
+
+def _words(argument: Argument, value: Any) -> list[str]:
+    option = argument.option
+    if value is None:
+        return []
+    if argument.is_flag and isinstance(value, bool):
+        if argument.action == "BooleanOptionalAction":
+            return [option if value else f"--no-{option.lstrip('-')}"]
+        return [option] if value is (argument.action == "store_true") else []
+    if argument.is_several and isinstance(value, list):
+        if argument.action == "append":
+            return [word for one in value for word in (option, _text(one))]
+        return [option, *map(_text, value)]
+    return [f"{option}={_text(value)}"] if option.startswith("--") else [option, _text(value)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else records.to_text(value)
+
+
+def trees_of(script: Path) -> list[ast.Module]:
+    """The source of a script and of the local modules that it imports, as far as it can be read."""
+    trees = []
+    for path in capture.local_sources(script.absolute()):
+        try:
+            trees.append(ast.parse(path.read_bytes()))
+        except (SyntaxError, ValueError, RecursionError, OSError):
+            continue
+    return trees
+
+
+def arguments_in(trees: Iterable[ast.Module]) -> Iterator[Argument]:
+    """What `add_argument` declares in them, of all parsers that there are; of one key the first."""
+    found: dict[str, Argument] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or name_of(node.func) != "add_argument":
+                continue
+            if (argument := _argument(node)) is not None:
+                found.setdefault(argument.key, argument)
+    yield from found.values()
+
+
+def _argument(call: ast.Call) -> Argument | None:
+    options = [value for value in map(value_of, call.args) if isinstance(value, str)]
+    said = {one.arg: one.value for one in call.keywords if one.arg}
+    if not options or len(options) != len(call.args):
+        return None
+    longest = next((option for option in options if option.startswith("--")), options[0])
+    key = value_of(said.get("dest"))
+    key = key if isinstance(key, str) else longest.lstrip("-").replace("-", "_")
+    action = value_of(said["action"]) if "action" in said else "store"
+    return Argument(key, longest, action if isinstance(action, str) else name_of(said["action"]), said)
+
+
+def name_of(node: ast.expr) -> str:
+    """The last part of a dotted name; '' of anything else."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def value_of(node: ast.expr | None) -> Any:
+    """The value that an expression spells; UNKNOWN where only running it would tell."""
+    if node is None:
+        return UNKNOWN
+    if isinstance(node, ast.Dict):
+        keys = [value_of(key) for key in node.keys]
+        if not all(isinstance(key, str) for key in keys):
+            return UNKNOWN
+        return dict(zip(keys, map(value_of, node.values), strict=True))
+    if isinstance(node, ast.Call) and name_of(node.func) == "dict" and not node.args:
+        return {one.arg: value_of(one.value) for one in node.keywords if one.arg}
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return UNKNOWN
