@@ -5,16 +5,26 @@ A save asks this of every checkpoint there is. Reading each index anew would cos
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypertuner.checkpoint.format import archive
 from hypertuner.checkpoint.format.table import Index
 
 _MODEL = ("state_dict", "module_tensors")
+_MOST_KNOWN = 32_768  # a server shows those of thousands of runs
+
+
+class Stamp(NamedTuple):
+    """A file as it was when it was looked into. A checkpoint is never changed in place."""
+
+    path: str
+    inode: int
+    nbytes: int
+    changed_ns: int
 
 
 @dataclass(frozen=True)
@@ -31,14 +41,36 @@ class About:
     is_thinned: bool
 
 
+_known: dict[Stamp, About] = {}
+_lock = threading.Lock()
+
+
 def about(path: Path) -> About:
     """What the checkpoint at `path` says. Raises: CorruptFileError; OSError."""
     status = path.stat()
-    return _about(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    stamp = Stamp(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    found = _known.get(stamp)
+    if found is None:
+        found = _read(path, stamp.nbytes)
+        recall({stamp: found})
+    return found
 
 
-@functools.lru_cache(maxsize=16_384)  # a server shows those of thousands of runs
-def _about(path: str, inode: int, nbytes: int, changed_ns: int) -> About:
+def known() -> dict[Stamp, About]:
+    """What was read, or recalled, and may be kept elsewhere."""
+    with _lock:
+        return dict(_known)
+
+
+def recall(found: Mapping[Stamp, About]) -> None:
+    """Know this, as if it had just been read; it counts only for files that are as their stamps say."""
+    with _lock:
+        _known.update(found)
+        while len(_known) > _MOST_KNOWN:
+            del _known[next(iter(_known))]
+
+
+def _read(path: Path, nbytes: int) -> About:
     index = archive.inspect(path)
     training = _training_bytes(index)
     return About(

@@ -5,7 +5,8 @@ that is missing, damaged, locked, of another version or on a full disk is as goo
 checksum, as SQLite itself does not notice a flipped bit. One file per storage, never inside it; none is kept open.
 
 Beside the entries it remembers how each run looks where it is drawn, by its name and when it was made: also of runs
-that are gone, which may come back from the trash, and over a change of version.
+that are gone, which may come back from the trash, and over a change of version. It also keeps what each checkpoint says
+of itself, for whoever sorts ten thousand of them: to look into one anew takes milliseconds.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _FORMAT = 2
 _VERSION = zlib.crc32(repr((_FORMAT, [entry.name for entry in fields(RunRow)])).encode()) & 0x7FFFFFFF
 _PATIENCE_S = 0.5
+_MOST_CHECKPOINTS = 100_000
 _ENDING = ".sqlite"
 # What passes, or is no fault of the file's: it stays. Anything else SQLite says means that it is damaged.
 _PASSING = re.compile("locked|busy|full|readonly|unable to open|interrupted|memory", re.IGNORECASE)
@@ -73,6 +75,15 @@ class Database:
         """
         if (entries or gone or looks) and not settings.is_off():
             self._forgive(lambda: self._write(entries, gone, created or {}, looks or {}), None)
+
+    def checkpoints(self) -> dict[str, bytes]:
+        """What was kept of each checkpoint, by its path."""
+        return self._forgive(self._checkpoints, {})
+
+    def write_checkpoints(self, entries: Mapping[str, bytes]) -> None:
+        """Put these entries in the place of the old ones."""
+        if entries and not settings.is_off():
+            self._forgive(lambda: self._write_checkpoints(entries), None)
 
     def looks(self, some: Sequence[str] | None = None) -> dict[str, int]:
         """How each run looks that was remembered, or of a few hundred."""
@@ -116,12 +127,38 @@ class Database:
         last = Place(float(found[-1][0]), str(found[-1][1])) if found else None
         return list(_sound(row[1:] for row in found)), last
 
+    def _checkpoints(self) -> dict[str, bytes]:
+        path = self._path()
+        if not path.exists():
+            return {}
+        with _open(path, "ro") as connection:
+            if not _has(connection, "checkpoints"):
+                return {}
+            return dict(_sound(connection.execute("SELECT path, checksum, entry FROM checkpoints").fetchall()))
+
+    def _write_checkpoints(self, entries: Mapping[str, bytes]) -> None:
+        path = self._path()
+        if not path.exists():
+            return  # whoever reads runs makes it
+        with _open(path, "rw") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS checkpoints (path TEXT PRIMARY KEY, checksum BLOB, entry BLOB)"
+            )
+            if connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0] > _MOST_CHECKPOINTS:
+                connection.execute("DELETE FROM checkpoints")  # most are of files that are gone
+            connection.executemany(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)",
+                [(name, _checksum(name, entry), entry) for name, entry in entries.items()],
+            )
+            connection.execute("COMMIT")
+
     def _looks(self, some: Sequence[str] | None) -> dict[str, int]:
         path = self._path()
         if not path.exists():
             return {}
         with _open(path, "ro") as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'looks'").fetchone() is None:
+            if not _has(connection, "looks"):
                 return {}
             where = "" if some is None else f"WHERE run IN ({','.join('?' * len(some))})"
             asked = f"SELECT run, look FROM looks {where}"  # noqa: S608  # no text of anybody's
@@ -174,6 +211,10 @@ def _sound(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, bytes]]:
         # A changed bit may have made a text of bytes, or bytes of a text.
         if isinstance(name, str) and isinstance(entry, bytes) and checksum == _checksum(name, entry):
             yield name, entry
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
 
 
 def _version_of(connection: sqlite3.Connection) -> object:

@@ -69,6 +69,21 @@ def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
     return state, reason
 
 
+def told(code: int, said: records.Exit | None, state: str = "finished", reason: str = "") -> records.Exit:
+    """exit.json of a process that ended with a return code, with what its script said of its end."""
+    return records.Exit(
+        state=state,
+        code=code if code >= 0 else None,
+        signal=signal_name(-code) if code < 0 else None,
+        reason=reason,
+        ended_at=records.now(),
+        traceback=said.traceback if said else None,
+        peak_memory_bytes=said.peak_memory_bytes if said else None,
+        lost_records=said.lost_records if said else 0,
+        unread=said.unread if said else None,
+    )
+
+
 def conclude(
     run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int
 ) -> records.Exit:
@@ -79,17 +94,8 @@ def conclude(
         said: what the script wrote of its own end.
         processes: how many processes torchrun was to start; 0 without it.
     """
-    ended = records.Exit(
-        state="finished",
-        code=code if code >= 0 else None,
-        signal=signal_name(-code) if code < 0 else None,
-        reason="",
-        ended_at=records.now(),
-        traceback=said.traceback if said else None,
-        peak_memory_bytes=max(seen.peak_memory_bytes or 0, (said and said.peak_memory_bytes) or 0) or None,
-        lost_records=said.lost_records if said else 0,
-        unread=said.unread if said else None,
-    )
+    ended = told(code, said)
+    ended = replace(ended, peak_memory_bytes=max(seen.peak_memory_bytes or 0, ended.peak_memory_bytes or 0) or None)
     if seen.asked is not None:
         # Also when it left with 0: a script that answers SIGTERM by saving and leaving has not come to its end.
         return replace(ended, state="stopped", reason=seen.asked.reason, cause=seen.asked.cause)

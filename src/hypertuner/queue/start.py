@@ -183,17 +183,7 @@ def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked:
     is_wrong = is_wrong or (said is not None and better is not None)
     if said is not None and not is_wrong:
         return
-    state, reason = better or ending.read_code(run, attempt, code)
-    ended = records.Exit(
-        state=state,
-        code=code if code >= 0 else None,
-        signal=ending.signal_name(-code) if code < 0 else None,
-        reason=reason,
-        ended_at=records.now(),
-        traceback=said.traceback if said and better else None,
-        peak_memory_bytes=said.peak_memory_bytes if said else None,
-        lost_records=said.lost_records if said else 0,
-    )
+    ended = ending.told(code, said, *(better or ending.read_code(run, attempt, code)))
     if is_wrong:
         files.replace(attempt.layout.exit, records.to_bytes(ended))
     else:

@@ -37,7 +37,7 @@ class Engines:
         self.known = Known(reading)
         self.outputs = Outputs()
         self.media = MediaOf()
-        self.checkpoints = Checkpoints()
+        self.checkpoints = Checkpoints(storage.path)
         self.family = Family(storage)
         self.scripts = ScriptsOf(storage, launchable)
         self.draining = Draining(storage, slots)

@@ -260,3 +260,29 @@ def test_without_numpy_it_is_said_and_what_needs_none_is_shown(looked, trained, 
     assert told["tensors"] == []
     assert "pip install numpy" in told["problem"]
     assert get(looked, "/api/checkpoints/first/last")["tensors"]
+
+
+def test_a_server_that_comes_later_sorts_checkpoints_without_looking_into_them_again(place, serve):
+    place.script(TRAIN)
+    place.command("run", "train.py", "--name", "first")
+    place.command("ls")
+    asked = "/api/checkpoints?sort=val_accuracy"
+    first = serve("--no-drain")
+    rows = get(first, asked)["rows"]
+    assert [row["metrics"]["val_accuracy"] for row in rows] == [0.3, 0.2, 0.1]
+    first.stop()
+    files = [file.path for file in place.run("first").attempts()[0].checkpoints()]
+    for path in files:  # whoever opened them now would see it
+        status = path.stat()
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.truncate(100)
+            file.truncate(status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = serve("--no-drain")
+    assert get(again, asked)["rows"] == rows
+    again.stop()
+    # What has changed is looked into.
+    os.utime(files[0])
+    last = serve("--no-drain")
+    assert [bool(row["problem"]) for row in get(last, asked)["rows"]] == [False, False, True]

@@ -239,7 +239,7 @@ export interface paths {
         put?: never;
         /**
          * Logout
-         * @description Take the cookie back.
+         * @description Take the cookie back, and end the live streams that were opened with it.
          */
         post: operations["logout_api_logout_post"];
         delete?: never;

@@ -17,6 +17,7 @@ from hypertuner.index.row import RunRow
 from hypertuner.server.contract.detail import CheckpointRow
 from hypertuner.server.contract.models import CheckpointsPage
 from hypertuner.server.weights.family import Birth
+from hypertuner.server.weights.remembered import Remembered
 from hypertuner.store import CheckpointFile, Run, records
 from hypertuner.store.attempt import names_in
 from hypertuner.store.direction import direction
@@ -89,7 +90,8 @@ class _Place(NamedTuple):
 class Checkpoints:
     """The checkpoints of runs. Safe for several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Path) -> None:
+        self._remembered = Remembered(storage)
         self._lock = threading.Lock()
         self._known: dict[str, tuple[object, list[Saved]]] = {}
         self._listed: dict[str, tuple[object, list[_Place]]] = {}
@@ -140,7 +142,9 @@ class Checkpoints:
             wanted = [known.get((place.run.name, place.step)) for place in places[offset : offset + limit]]
             window = [saved for saved in wanted if saved is not None]
         else:
+            self._remembered.recall()
             found = _sorted([saved for run in runs for saved in self.of(run)], sort, descending)
+            self._remembered.keep()
             matched, nbytes = len(found), sum(saved.nbytes for saved in found)
             window = found[offset : offset + limit]
         return CheckpointsPage(
