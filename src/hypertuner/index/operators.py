@@ -139,6 +139,9 @@ BITWISE: dict[type[ast.operator], tuple[str, str]] = {
     ast.BitAnd: ("&", "and"),
     ast.BitOr: ("|", "or"),
     ast.BitXor: ("^", "** for a power"),
+    ast.LShift: ("<<", "<"),
+    ast.RShift: (">>", ">"),
+    ast.MatMult: ("@", "and, or, + - * / // % **"),
 }
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: _equal,

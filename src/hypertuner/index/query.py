@@ -247,7 +247,7 @@ class _Reader:
     def _arithmetic(self, node: ast.BinOp, depth: int) -> Value:
         compute = ARITHMETIC.get(type(node.op))
         if compute is None:
-            sign, word = BITWISE.get(type(node.op), ("this operator", "and, or, + - * / // % **"))
+            sign, word = BITWISE[type(node.op)]
             position = self.code.find(sign, self._end(node.left))
             raise self._error(f"{sign!r} does not join conditions.", max(position, 0), f"Write {word}.")
         joined = self._joined(node)

@@ -1,7 +1,7 @@
 """How each run looks where it is drawn: one of eight colours with one of four marks, for life.
 
-A run gets the colour least used among those made just before it, so runs that are compared, which are those made one
-after another, differ. What was chosen is kept in the index, and stays when later runs come or earlier ones go. Without
+A run gets the colour least used among those made just before it, and just after it where those have theirs already, so
+runs that are compared, which are those made one after another, differ. What was chosen is kept in the index, and stays when later runs come or earlier ones go. Without
 an index it is chosen again by the same rule over the runs that there are: the same, unless runs were removed since.
 What people chose (`colour` in notes.json) wins.
 """
@@ -9,6 +9,7 @@ What people chose (`colour` in notes.json) wins.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -21,12 +22,14 @@ MARKS = 4
 _NEIGHBOURS = COLOURS * MARKS - 1
 
 
-def choose(before: Sequence[int]) -> int:
-    """The look of a run that was made after runs of these looks, the nearest last: 8 × mark + colour."""
+def choose(before: Sequence[int], after: Sequence[int] = ()) -> int:
+    """The look of a run that was made after runs of these looks, and before those, the nearest last and first:
+    8 × mark + colour."""
     near = [look % COLOURS for look in before[-(COLOURS - 1) :]]
     begin = near[-1] + 1 if near else 0
+    near += [look % COLOURS for look in after[: COLOURS - 1]]
     colour = min(((begin + turn) % COLOURS for turn in range(COLOURS)), key=near.count)
-    marks = [look // COLOURS for look in before[-_NEIGHBOURS:] if look % COLOURS == colour]
+    marks = [look // COLOURS for look in (*before[-_NEIGHBOURS:], *after[:_NEIGHBOURS]) if look % COLOURS == colour]
     begin = marks[-1] + 1 if marks else 0
     mark = min(((begin + turn) % MARKS for turn in range(MARKS)), key=marks.count)
     return COLOURS * mark + colour
@@ -67,10 +70,14 @@ class Looks:
         last = max(place for place, row in enumerate(newest_first) if row[NAME] in lacking)
         older = islice(newest_first, last + 1, last + 1 + _NEIGHBOURS)
         before = [self._of[row[NAME]] for row in older if self.known(row)][::-1]
+        # Runs of one moment are noticed one by one, in any order.
+        newer = [place for place in range(last) if self.known(newest_first[place])]
         for place in range(last, -1, -1):
             row = newest_first[place]
             if not self.known(row):
-                look = self._of[row[NAME]] = choose(before)
+                near = newer[bisect_left(newer, place - _NEIGHBOURS) : bisect_left(newer, place)]
+                after = [self._of[newest_first[other][NAME]] for other in reversed(near)]
+                look = self._of[row[NAME]] = choose(before, after)
                 chosen[key_of(row[NAME], row[CREATED])] = look
             before.append(self._of[row[NAME]])
             if len(before) > 4 * _NEIGHBOURS:

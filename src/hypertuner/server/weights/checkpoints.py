@@ -227,12 +227,15 @@ def _saved(run: Run) -> list[Saved]:
 
 def _placed(run: Run) -> list[_Place]:
     found = []
-    for file in {file.step: file for file in offer.on_path(run)}.values():
+    latest = math.inf
+    for file in reversed({file.step: file for file in offer.on_path(run)}.values()):
         try:
             status = file.path.stat()
         except OSError:  # retention took it meanwhile
             continue
-        found.append(_Place(run, file.step, status.st_mtime, status.st_size))
+        # Taking the training state out of an older one has written it anew: none was saved after the next.
+        latest = min(latest, status.st_mtime)
+        found.append(_Place(run, file.step, latest, status.st_size))
     if found or not run.layout.model.exists():
         return found
     return [_Place(run, saved.file.step, saved.changed_at, saved.nbytes) for saved in _saved(run)]
