@@ -97,6 +97,8 @@ class Saver:
         self._keep = retention.Keep(keep_last, keep_best, keep_every, keep_trail)
         self._restored: Checkpoint | None = None
         self._is_resumed = False
+        self._goes_on_by = ""
+        """'epoch' or 'step', once a loop has asked for the next one."""
         self._own_before_fork: list[CheckpointFile] = []
         self._randomness: Callable[[], object] | None = None
         self._adapter: Adapter | None = None
@@ -144,6 +146,8 @@ class Saver:
             self._find(sys._getframe(1))
         if self._adapter is None:
             raise _no_model()
+        if (what := self._goes_on_by) and not (step_given if what == "step" else epoch is not None):
+            say_once(f"{active.name}: saved without its {what}, so no loop could go on here: saver.save({what}={what})")
         wanted = Checkpoint(active.name, step, epoch, values, None, step_given)
         return self._write(self._adapter, active, wanted, at)
 
@@ -328,6 +332,7 @@ class Saver:
         return self._next("epoch", None)
 
     def _next(self, what: str, given: str | None) -> int:
+        self._goes_on_by = what
         if self._restored is None:
             return 0
         number = getattr(self._restored, what)

@@ -173,6 +173,7 @@ def test_names_are_those_the_query_asks_about():
         ("lr => 1", "=>", "Write >="),
         ("lr <> 1", "<>", "Write !="),
         ("lr > 1 & starred", "&", "Write and"),
+        ("lr << 3", "<<", "Write <"),
         ("lr > 1 | starred", "|", "Write or"),
         ("~starred", "~", "Write not"),
         ('"mnist in tags', '"', "never closed"),

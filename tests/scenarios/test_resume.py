@@ -252,3 +252,18 @@ def test_asking_where_the_loop_began_while_it_runs_does_not_set_the_random_state
         """
     )
     assert done.stdout.splitlines() == ["starts at 1", *["not the first epoch any more"] * 2]
+
+
+def test_a_save_that_no_loop_could_go_on_from_says_so_at_once(run_script):
+    script = """
+    import torch, hypertuner
+    net = torch.nn.Linear(2, 2)
+    saver = hypertuner.Saver(net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
+    logger = hypertuner.Logger()
+    for epoch in range(saver.next_epoch, 3):
+        logger.log({"loss": 1.0}, epoch)
+        saver.save(GIVEN)
+    """
+    said = run_script(script.replace("GIVEN", "")).stderr
+    assert said.count("saved without its epoch, so no loop could go on here: saver.save(epoch=epoch)") == 1
+    assert "without its epoch" not in run_script(script.replace("GIVEN", "epoch=epoch")).stderr

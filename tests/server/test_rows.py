@@ -288,6 +288,15 @@ def test_a_run_that_comes_back_looks_as_it_did(storage):
         assert [row["colour"] for row in asker.get("/runs")["rows"]] == [2, 1, 0]
 
 
+def test_runs_of_one_moment_that_are_noticed_newest_first_look_different(storage):
+    trained(storage, "run-0", created=when(0))
+    with asking(storage) as asker:
+        for number in (4, 3, 2, 1):
+            trained(storage, f"run-{number}", created=when(number))
+            asker.until(lambda name=f"run-{number}": name in asker.names())
+        assert len({row["colour"] for row in asker.get("/runs")["rows"]}) == 5
+
+
 @given(st.lists(st.integers(0, 31), max_size=60))
 def test_a_new_run_never_has_the_colour_of_the_seven_before_it(before):
     assert choose(before) % 8 not in [look % 8 for look in before[-7:]]

@@ -138,13 +138,18 @@ def _rest(served) -> list[str]:
 def test_an_address_to_share_shows_the_runs_of_its_storage_and_changes_nothing(tmp_path):
     with serving(tmp_path) as served:
         environment = {"HYPERTUNER_HOME": str(tmp_path / "home"), "HYPERTUNER_STORAGE": str(tmp_path / "storage")}
-        done = subprocess.run(
-            [sys.executable, "-m", "hypertuner", "share"],
-            env=script_environment(environment),
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
+        done, elsewhere = (
+            subprocess.run(
+                [sys.executable, "-m", "hypertuner", "share", f"--port={port}"],
+                env=script_environment(environment),
+                capture_output=True,
+                encoding="utf-8",
+                check=True,
+            )
+            for port in (served.port, 1)
         )
+        assert "Nothing answers there now" not in done.stderr
+        assert "Nothing answers there now" in elsewhere.stderr
         token = done.stdout.strip().partition("#token=")[2]
         assert served.ask("GET", "/api/session", token=token).json["scopes"] == ["view"]
         with serving(tmp_path, env={"HYPERTUNER_STORAGE": str(tmp_path / "another")}) as other:

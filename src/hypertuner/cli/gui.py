@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import socket
 import sys
 import threading
 import webbrowser
@@ -21,6 +22,8 @@ from hypertuner.server.page import Page
 from hypertuner.server.serving import Serving
 from hypertuner.server.state import State
 from hypertuner.store import Storage
+
+_PATIENCE_S = 1.0
 
 
 def gui(
@@ -65,10 +68,21 @@ def gui(
 def share(storage: Storage, *, edit: bool, host: str, port: int | None) -> None:
     """Print the address that lets others look, or also change notes and tags."""
     token = Door(storage.path).token("edit" if edit else "view")
-    show_line(f"http://{host}:{settings.PORT.get() if port is None else port}/#token={token}")
+    number = settings.PORT.get() if port is None else port
+    show_line(f"http://{host}:{number}/#token={token}")
     may = "look, and change notes and tags; they cannot start, stop, queue or delete anything" if edit else "look"
     say(f"Whoever opens it may {may}. It holds for the runs in {storage.path}, until the file")
     say(f"  {settings.config_folder() / 'token'} is deleted, which makes all addresses of yours void.")
+    if not _is_answered(host, number):
+        say(f"Nothing answers there now. Start hypertuner, or name the port that it has: --port (not {number}).")
+
+
+def _is_answered(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), _PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _checked(launchable: Path) -> Path:

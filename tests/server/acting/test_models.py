@@ -65,6 +65,20 @@ def test_checkpoints_of_all_runs_are_listed_and_sorted(looked):
     assert (wrong.status, "val_accuracy" in wrong.json["message"]) == (400, True)
 
 
+def test_an_older_checkpoint_that_was_thinned_later_is_still_the_older_one(looked):
+    folder = Path(get(looked, "/api/session")["storage"]) / "first" / "attempts" / "1" / "checkpoints"
+    oldest = min(folder.glob("*.pt"))
+    status = oldest.stat()
+    try:
+        os.utime(oldest, (status.st_atime, time.time() + 60))
+        os.utime(folder)  # something in it has changed
+        steps = [one["step"] for one in get(looked, "/api/checkpoints?query=name%20%3D%3D%20'first'")["rows"]]
+        assert steps == sorted(steps, reverse=True)
+        assert len(steps) > 1
+    finally:
+        os.utime(oldest, (status.st_atime, status.st_mtime))
+
+
 def test_a_checkpoint_says_what_it_is_and_what_began_from_it(looked):
     rows = {one["reference"]: one for one in get(looked, "/api/checkpoints")["rows"]}
     assert rows["first@1"]["children"] == ["forked"]

@@ -124,7 +124,7 @@ def series(state: Current, run: Names, metric: Name) -> Response:
 @needs("view")
 def export_series(state: Current, run: Names, metric: Name) -> Response:
     """Curves of some runs as CSV, without the points that a later attempt went back before."""
-    return _csv(export.lines(export.curves(state.reading.curves, run, metric)), "series.csv")
+    return _csv(export.lines(export.curves(state.reading.curves, run, metric)), f"{metric}.csv")
 
 
 @router.websocket("/live")
