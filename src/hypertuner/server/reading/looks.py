@@ -1,9 +1,10 @@
 """How each run looks where it is drawn: one of eight colours with one of four marks, for life.
 
 A run gets the colour least used among those made just before it, and just after it where those have theirs already.
-So runs that are compared, which are those made one after another, differ. What was chosen is kept in the index, and stays
-when later runs come or earlier ones go. Without an index it is chosen again by the same rule over the runs that there
-are: the same, unless runs were removed since, or were noticed in another order. What people chose (`colour` in notes.json) wins.
+So runs that are compared, which are those made one after another, differ. What was chosen is kept in the index, and
+stays when later runs come or earlier ones go. Without an index it is chosen again by the same rule over the runs that
+there are: the same, unless runs were removed since, or were noticed in another order. What people chose (`colour` in
+notes.json) wins.
 """
 
 from __future__ import annotations
