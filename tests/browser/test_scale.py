@@ -40,6 +40,27 @@ def test_two_thousand_runs(serve, tmp_path: Path):
     walk(serve(tmp_path), 2_000)
 
 
+def test_select_all_takes_every_run_that_matches_and_says_how_many_the_charts_show(serve, tmp_path: Path):
+    make_folders(tmp_path / "storage", 500, 2)
+    window = serve(tmp_path)
+    tab = window.open("/runs?q=dropout < 0.6")
+    until(tab, lambda: len(names(tab)) > 10, "rows are there")
+    matched = window.served.ask("GET", "/api/runs?query=dropout%20%3C%200.6&limit=1").json["matched"]
+    assert 200 < matched < 500
+    tab.get_by_role("checkbox", name="Select all").click()
+    expect(tab.get_by_text(f"{matched} runs", exact=True).first).to_be_visible()
+    expect(tab.get_by_text("charts show the newest 200")).to_be_visible()
+    tab.reload()
+    expect(tab.get_by_text(f"{matched} runs", exact=True).first).to_be_visible()
+    tab.get_by_role("button", name=f"Star {matched} runs").click()
+    until(
+        tab, lambda: window.served.ask("GET", "/api/runs?query=starred").json["matched"] == matched, "all are starred"
+    )
+    # One fewer of so many is more than an address holds, and that is said.
+    tab.get_by_role("gridcell").get_by_role("checkbox").first.click()
+    expect(tab.get_by_text(f"200 of these {matched - 1} runs are selected")).to_be_visible()
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_runs(serve, tmp_path: Path):
     make_thin(tmp_path / "storage", 100_000)

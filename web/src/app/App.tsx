@@ -13,7 +13,7 @@ import { ConnectionBar } from './ConnectionBar';
 import { KeyList } from './KeyList';
 import { Palette } from './Palette';
 import { Speaker } from './Speaker';
-import { useDefaultSelection } from './selection';
+import { useFilterSelection } from './selection';
 import { TopBar } from './TopBar';
 import { Tour } from './Tour';
 import { type Key, useKeys } from './keys';
@@ -49,7 +49,7 @@ export function App() {
     { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
   ];
   useKeys(keys);
-  useDefaultSelection();
+  useFilterSelection();
   const project = who && !(who instanceof Refusal) ? who.project : '';
   useEffect(() => {
     document.title = [view.open ?? TITLES[place], project || 'hypertuner'].join(' · ');

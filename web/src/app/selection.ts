@@ -1,35 +1,58 @@
-// The runs that are looked at, shared by all places: those chosen, or the running and the ten latest of the filter.
-import { useEffect } from 'react';
+// The runs that are looked at, shared by all places: those chosen, all of the filter, or its running and ten latest.
+import { useEffect, useMemo } from 'react';
 import { get } from '../api/ask';
 import { session } from '../api/session';
 import { makeStore, useStore } from '../api/store';
-import type { RunsPage } from '../api/types';
+import type { RunsPage, Schema } from '../api/types';
 import { live } from '../live/live';
+import { toast } from '../parts/Toast';
 import { changeView, useView } from './view';
 
 const LATEST = 10;
-const MOST = 200;
+/** As many are drawn, and as many names an address holds. */
+export const MOST_SHOWN = 200;
+/** As many one action may be about. */
+const MOST = 10_000;
 const NOBODY: readonly string[] = [];
 
-const byDefault = makeStore<readonly string[]>(NOBODY);
+/** What the filter gives where no names are said: the newest of those that match, or the running and the latest. */
+const byFilter = makeStore<{ names: readonly string[]; matched: number }>({ names: NOBODY, matched: 0 });
 
 /** The run that the pointer or the keyboard is on, wherever: its row and its curves stand out. */
 export const hotRun = makeStore<string | null>(null);
 
 export interface Selection {
   names: readonly string[];
+  /** Those of them that are drawn. */
+  shown: readonly string[];
   isDefault: boolean;
+  isEvery: boolean;
+  /** More than names where there are too many to be named. */
+  matched: number;
 }
 
 export function useSelection(): Selection {
   const [view] = useView('selected');
-  const usual = useStore(byDefault);
-  return view.selected === null ? { names: usual, isDefault: true } : { names: view.selected, isDefault: false };
+  const found = useStore(byFilter);
+  const { selected } = view;
+  return useMemo(() => {
+    const isSaid = selected !== null && selected !== 'every';
+    const names = isSaid ? selected : found.names;
+    return {
+      names,
+      shown: names.slice(0, MOST_SHOWN),
+      isDefault: selected === null,
+      isEvery: selected === 'every',
+      matched: isSaid ? names.length : found.matched,
+    };
+  }, [selected, found]);
 }
 
 /** Null: back to the running and the ten latest. */
-export function select(names: readonly string[] | null): void {
-  changeView({ selected: names === null ? null : names.slice(0, MOST) });
+export function select(names: readonly string[] | 'every' | null): void {
+  if (names !== null && names.length > MOST_SHOWN)
+    toast({ text: `${MOST_SHOWN} of these ${names.length} runs are selected: an address holds no more names.` });
+  changeView({ selected: names === null || names === 'every' ? names : names.slice(0, MOST_SHOWN) });
 }
 
 /** With `names` in it, or without them. */
@@ -42,11 +65,23 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at]);
 }
 
-/** Keeps what is selected when nothing is said fresh; stands once in the page. */
-export function useDefaultSelection(): void {
-  const [view] = useView('selected', 'query');
-  const isNeeded = view.selected === null;
-  const query = view.query;
+async function namesOf(query: string, archived: boolean, isEvery: boolean) {
+  if (isEvery) {
+    const asked = archived ? (query ? `archived and (${query})` : 'archived') : query;
+    return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
+  }
+  const { rows } = await get<RunsPage>('/api/runs', { query, limit: 60 });
+  const shown = rows.filter((row, at) => row.state === 'running' || at < LATEST);
+  const names = shown.filter((row) => row.state !== 'draft' && row.state !== 'queued').map((row) => row.name);
+  return { names, matched: names.length };
+}
+
+/** Keeps what is selected without names fresh; stands once in the page. */
+export function useFilterSelection(): void {
+  const [view] = useView('selected', 'query', 'archived');
+  const isEvery = view.selected === 'every';
+  const isNeeded = view.selected === null || isEvery;
+  const { query, archived } = view;
   const who = useStore(session);
   useEffect(() => {
     if (!isNeeded || !who) return undefined;
@@ -54,12 +89,12 @@ export function useDefaultSelection(): void {
     let soon: ReturnType<typeof setTimeout> | null = null;
     const read = () => {
       soon = null;
-      get<RunsPage>('/api/runs', { query, limit: 60 }).then(
-        ({ rows }) => {
+      namesOf(query, archived, isEvery).then(
+        ({ names, matched }) => {
           if (isGone) return;
-          const shown = rows.filter((row, at) => row.state === 'running' || at < LATEST);
-          const names = shown.filter((row) => row.state !== 'draft' && row.state !== 'queued').map((row) => row.name);
-          byDefault.set((before) => (sameNames(before, names) ? before : names));
+          byFilter.set((before) =>
+            matched === before.matched && sameNames(before.names, names) ? before : { names, matched },
+          );
         },
         // A mistake in the query is shown below it, a lost connection at the top.
         () => undefined,
@@ -77,5 +112,5 @@ export function useDefaultSelection(): void {
       if (soon) clearTimeout(soon);
       stop();
     };
-  }, [isNeeded, query, who]);
+  }, [isNeeded, isEvery, query, archived, who]);
 }

@@ -17,8 +17,8 @@ export interface View {
   group: string[];
   /** Names of columns of the table; null: chosen by us. */
   columns: string[] | null;
-  /** Names of runs; null: running and the ten latest. */
-  selected: string[] | null;
+  /** Names of runs; null: running and the ten latest; 'every': all that match the filter. */
+  selected: string[] | 'every' | null;
   x: XAxis;
   smooth: number;
   logY: boolean;
@@ -54,6 +54,9 @@ export const PLAIN_VIEW: View = {
   tab: null,
 };
 
+/** No run has this name. */
+const EVERY = '*';
+
 const list = (text: string | undefined) =>
   text === undefined ? null : text === '' ? [] : text.split(',').map(unescapeItem);
 const escapeItem = (item: string) => item.replace(/[%,]/g, encodeURIComponent);
@@ -70,7 +73,7 @@ export function readView(params: Params): View {
     descending: params['desc'] === undefined ? null : params['desc'] === '1',
     group: list(params['group']) ?? [],
     columns: list(params['cols']),
-    selected: list(params['sel']),
+    selected: params['sel'] === EVERY ? 'every' : list(params['sel']),
     x: X_AXES.includes(x as never) || x.startsWith('m:') ? (x as XAxis) : 'step',
     smooth: smooth >= 0 && smooth < 1 ? smooth : 0,
     logY: params['log']?.includes('y') ?? false,
@@ -94,7 +97,7 @@ export function writeView(view: View): Patch {
     desc: view.descending === null ? null : view.descending ? '1' : '0',
     group: view.group.length ? items(view.group) : null,
     cols: items(view.columns),
-    sel: items(view.selected),
+    sel: view.selected === 'every' ? EVERY : items(view.selected),
     x: view.x === 'step' ? null : view.x,
     smooth: view.smooth ? String(view.smooth) : null,
     log: (view.logX ? 'x' : '') + (view.logY ? 'y' : '') || null,

@@ -4,7 +4,7 @@ import { useEffect, useMemo, useState } from 'react';
 import { get } from '../api/ask';
 import type { Schema } from '../api/types';
 import { useGet } from '../api/use';
-import { useView } from '../app/view';
+import { useSelection } from '../app/selection';
 import { count, number } from '../parts/format';
 import { Empty } from '../parts/Empty';
 import { Checkbox } from '../parts/Field';
@@ -17,11 +17,13 @@ type Item = Schema<'MediaItem'>;
 const MOST = 6;
 
 export function Media({ detail }: { detail: Detail }) {
-  const [view] = useView();
   const name = detail.row.name;
   const [isBeside, setBeside] = useState(true);
-  const { selected } = view;
-  const others = useMemo(() => (selected ?? []).filter((one) => one !== name).slice(0, MOST - 1), [selected, name]);
+  const { names: selected, isDefault } = useSelection();
+  const others = useMemo(
+    () => (isDefault ? [] : selected).filter((one) => one !== name).slice(0, MOST - 1),
+    [selected, isDefault, name],
+  );
   const runs = useMemo(() => [name, ...(isBeside ? others : [])], [name, isBeside, others]);
   const lists = useMedia(runs, detail.row.step);
   const steps = useMemo(

@@ -19,7 +19,7 @@ export async function launch(asked: Asked & { mode: Mode }): Promise<Schema<'Lau
   const view = readView(url.get().params);
   const parent = asked.parent?.split('@')[0];
   if (asked.mode === 'now') {
-    const selected = view.selected ?? [];
+    const selected = view.selected === 'every' ? [] : (view.selected ?? []);
     const shown = [...new Set([...selected, ...(parent ? [parent] : []), ...launched.runs.slice(0, MOST_SHOWN)])];
     const isContinued = asked.how === 'weights' && view.x === 'step';
     if (view.selected !== null || parent) changeView({ selected: shown });

@@ -2,15 +2,16 @@
 import { useMemo, useState } from 'react';
 import type { Differing, Value } from '../../api/types';
 import { useGet } from '../../api/use';
-import { openRun, useView } from '../../app/view';
+import { useSelection } from '../../app/selection';
+import { openRun } from '../../app/view';
 import { exactValue, plural, value } from '../../parts/format';
 import css from './Insight.module.css';
 import type { Insight } from './useInsight';
 
 export function Diff({ insight }: { insight: Insight }) {
-  const [view] = useView();
   const [chosen, setChosen] = useState<[string | null, string | null]>([null, null]);
-  const [first, second] = useMemo(() => twoOf(insight, view.selected ?? []), [insight, view.selected]);
+  const { names: selected, isDefault } = useSelection();
+  const [first, second] = useMemo(() => twoOf(insight, isDefault ? [] : selected), [insight, selected, isDefault]);
   const names: [string, string] = [chosen[0] ?? first ?? '', chosen[1] ?? second ?? ''];
   const isKnown = names.every((name) => insight.names.includes(name)) && names[0] !== names[1];
   const { answer, refusal } = useGet<Differing>(isKnown ? '/api/runs/differing' : null, { name: names });

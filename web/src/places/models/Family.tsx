@@ -5,8 +5,9 @@ import { useStore } from '../../api/store';
 import { useGet } from '../../api/use';
 import { actionsDone } from '../../app/actions';
 import { useRows } from '../../app/rows';
+import { useSelection } from '../../app/selection';
 import { useParam } from '../../app/url';
-import { openNewRun, openRun, useView } from '../../app/view';
+import { openNewRun, openRun } from '../../app/view';
 import { Empty } from '../../parts/Empty';
 import { Select } from '../../parts/Field';
 import { number, value } from '../../parts/format';
@@ -25,7 +26,6 @@ const EDGE = 24;
 const MOST_MARKED = 500;
 
 export function Family({ model, onModel }: { model: string | null; onModel: (reference: string | null) => void }) {
-  const [view] = useView();
   const [target, setTarget] = useParam('target');
   const turn = useStore(actionsDone);
   const columns = useGet<Columns>('/api/runs/columns');
@@ -40,7 +40,8 @@ export function Family({ model, onModel }: { model: string | null; onModel: (ref
     turn: turn || null,
   });
   const tree = useMemo(() => (answer ? layTree(answer.nodes, answer.edges) : null), [answer]);
-  const selected = useMemo(() => new Set(view.selected ?? []), [view.selected]);
+  const selection = useSelection();
+  const selected = useMemo(() => new Set(selection.isDefault ? [] : selection.names), [selection]);
   // A run's colour and mark are those of the table, wherever it is seen.
   const shownNames = useMemo(() => (answer?.nodes ?? []).slice(0, MOST_MARKED).map((one) => one.name), [answer]);
   const marked = useRows(shownNames);

@@ -6,7 +6,8 @@ import { number, plural, value } from '../../parts/format';
 import { showMenu } from '../../parts/Menu';
 import css from './Runs.module.css';
 
-const MOST = 100;
+/** As many as the charts show. */
+const MOST = 200;
 
 export function DiffStrip({
   names,

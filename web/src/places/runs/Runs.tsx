@@ -120,9 +120,9 @@ export function Runs() {
           <SelectionBar />
         </div>
         <Divider />
-        <RunCharts names={selection.names} known={known} />
+        <RunCharts names={selection.shown} known={known} />
       </div>
-      <DiffStrip names={selection.names} ids={ids} known={known} />
+      <DiffStrip names={selection.shown} ids={ids} known={known} />
     </div>
   );
 }

@@ -4,7 +4,7 @@ import { useStore } from '../../api/store';
 import type { Columns, RunRow } from '../../api/types';
 import { type Key, useKeys } from '../../app/keys';
 import { useRows } from '../../app/rows';
-import { hotRun, select, useSelection, withRuns } from '../../app/selection';
+import { MOST_SHOWN, hotRun, select, useSelection, withRuns } from '../../app/selection';
 import { changeView, openNewRun, openRun, useView } from '../../app/view';
 import { kept } from '../../app/kept';
 import { showMenu } from '../../parts/Menu';
@@ -29,9 +29,9 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
   const chosen = useMemo(() => new Set(selection.names), [selection.names]);
   const columns = useMemo(() => columnsOf(ids, known), [ids, known]);
   const order = `${view.sort} ${view.descending} ${view.query}`;
-  const [held, setHeld] = useState(order);
-  if (held !== order) {
-    setHeld(order);
+  const [orderBefore, setOrderBefore] = useState(order);
+  if (orderBefore !== order) {
+    setOrderBefore(order);
     setCursor(0);
   }
   useEffect(() => {
@@ -48,8 +48,15 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
     [want, pinned.length],
   );
 
-  const all = table.held();
-  const isAll = all.length > 0 && all.slice(0, 200).every((row) => chosen.has(row.name));
+  const { held } = table;
+  const all = held();
+  const isAll = selection.isEvery || (all.length > 0 && all.slice(0, MOST_SHOWN).every((row) => chosen.has(row.name)));
+  const { matched } = table;
+  // A few are named, so that one of them can be taken out again.
+  const selectAll = useCallback(
+    () => select((matched ?? 0) > MOST_SHOWN ? 'every' : held().map((row) => row.name)),
+    [matched, held],
+  );
   const toggle = useCallback(
     (names: readonly string[], isIn: boolean) => select(withRuns(selection, names, isIn)),
     [selection],
@@ -107,7 +114,7 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
       group: 'Runs',
       run: withCurrent((row) => openNewRun({ run: row.name, parent: row.name })),
     },
-    { keys: ['Mod+a'], does: 'Select all in the table', group: 'Runs', run: () => select(all.map((row) => row.name)) },
+    { keys: ['Mod+a'], does: 'Select all that match', group: 'Runs', run: selectAll },
   ];
   useKeys(keys);
 
@@ -150,15 +157,13 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
                   className={css.checkAll}
                   aria-label={isAll ? 'Select none' : 'Select all'}
                   checked={isAll}
-                  onChange={() => select(isAll ? [] : all.map((row) => row.name))}
+                  onChange={() => (isAll ? select([]) : selectAll())}
                 />
               ),
             }
           : column,
       ),
-    // `all` is another list each time; what it says changes with the version.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
-    [shown, isAll, version],
+    [shown, isAll, selectAll],
   );
 
   const sortBy = (id: string) => {

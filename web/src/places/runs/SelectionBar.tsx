@@ -5,18 +5,20 @@ import { useStore } from '../../api/store';
 import { act } from '../../app/actions';
 import { useRows } from '../../app/rows';
 import { select, useSelection } from '../../app/selection';
+import { useView } from '../../app/view';
 import { Button, IconButton } from '../../parts/Button';
 import { Field } from '../../parts/Field';
 import { showMenu } from '../../parts/Menu';
 import { Popover, closePopover } from '../../parts/Popover';
-import { plural } from '../../parts/format';
+import { count, plural } from '../../parts/format';
 import css from './Runs.module.css';
 import { bulkItems } from './runMenu';
 
 export function SelectionBar() {
   const selection = useSelection();
-  const { names, isDefault } = selection;
-  const rows = useRows(isDefault ? NONE : names);
+  const { names, shown, isDefault, isEvery, matched } = selection;
+  const [{ query }] = useView('query');
+  const rows = useRows(isDefault ? NONE : shown);
   useStore(session);
   if (isDefault || names.length === 0)
     return (
@@ -31,14 +33,21 @@ export function SelectionBar() {
         )}
       </div>
     );
-  const items = bulkItems(names, rows);
+  const items = bulkItems(names, rows, isEvery ? query : null);
   const quick = (text: string) => items.find((item) => item.text.startsWith(text));
   const star = items[0]!;
   const archive = items[1]!;
   const remove = quick('Delete')!;
   return (
     <div className={css.selection}>
-      <b>{plural(names.length, 'run')}</b>
+      <b>
+        {matched > names.length ? `${count(names.length)} of ${plural(matched, 'run')}` : plural(names.length, 'run')}
+      </b>
+      {names.length > shown.length && (
+        <span className={css.soft} data-tip="All of them are acted on">
+          charts show the newest {shown.length}
+        </span>
+      )}
       <IconButton icon="star" label={star.text} disabled={Boolean(star.disabled)} onClick={star.run} />
       <Tags names={names} />
       <IconButton icon="archive" label={archive.text} disabled={Boolean(archive.disabled)} onClick={archive.run} />

@@ -16,12 +16,13 @@ export function forbidden(scope: 'edit' | 'run'): string | null {
   return may(who, scope) ? null : `This link may not: it lacks the right to ${scope}`;
 }
 
-export function bulkItems(names: readonly string[], rows: readonly RunRow[]): MenuItem[] {
+/** `rows`: of those that are known. `query`: what they all match, where nobody has named them. */
+export function bulkItems(names: readonly string[], rows: readonly RunRow[], query: string | null = null): MenuItem[] {
   const all = [...names];
   // What is done to several says to how many.
   const many = all.length > 1 ? ` ${plural(all.length, 'run')}` : '';
-  const every = (does: (row: RunRow) => boolean) => rows.length > 0 && rows.every(does);
-  const some = (does: (row: RunRow) => boolean) => rows.length === 0 || rows.some(does);
+  const every = (does: (row: RunRow) => boolean) => rows.length === all.length && rows.every(does);
+  const some = (does: (row: RunRow) => boolean) => rows.length < all.length || rows.some(does);
   const item = (
     text: string,
     action: Action,
@@ -51,7 +52,7 @@ export function bulkItems(names: readonly string[], rows: readonly RunRow[]): Me
       text: 'Export as CSV',
       icon: 'download',
       line: true,
-      run: () => download('/api/runs/export.csv', { name: all }),
+      run: () => download('/api/runs/export.csv', query === null ? { name: all } : { query }),
     },
     item(`Delete${many}`, 'trash', { icon: 'trash', isDanger: true, line: true }, 'run'),
   ];
