@@ -3,7 +3,7 @@ import { useEffect, useMemo } from 'react';
 import { get } from '../api/ask';
 import { session } from '../api/session';
 import { makeStore, useStore } from '../api/store';
-import type { RunsPage, Schema } from '../api/types';
+import type { RunRow, RunsPage, Schema } from '../api/types';
 import { live } from '../live/live';
 import { toast } from '../parts/Toast';
 import { changeView, useView } from './view';
@@ -71,9 +71,14 @@ async function namesOf(query: string, archived: boolean, isEvery: boolean) {
     return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
   }
   const { rows } = await get<RunsPage>('/api/runs', { query, limit: 60 });
-  const shown = rows.filter((row, at) => row.state === 'running' || at < LATEST);
-  const names = shown.filter((row) => row.state !== 'draft' && row.state !== 'queued').map((row) => row.name);
+  const names = runningAndLatest(rows);
   return { names, matched: names.length };
+}
+
+/** Of rows, the newest first: what has not begun has no curve, and takes no place. */
+export function runningAndLatest(rows: readonly Pick<RunRow, 'name' | 'state'>[]): string[] {
+  const begun = rows.filter((row) => row.state !== 'draft' && row.state !== 'queued');
+  return begun.filter((row, at) => row.state === 'running' || at < LATEST).map((row) => row.name);
 }
 
 /** Keeps what is selected without names fresh; stands once in the page. */
