@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { runningAndLatest } from './selection';
+import { hiddenOf, runningAndLatest } from './selection';
 
 const row = (name: string, state: string) => ({ name, state }) as Parameters<typeof runningAndLatest>[0][number];
 const finished = Array.from({ length: 14 }, (_, at) => row(`run-${at}`, 'finished'));
@@ -12,4 +12,9 @@ test('drafts and waiting runs take none of the ten places', () => {
 
 test('what runs is shown, however old', () => {
   expect(runningAndLatest([...finished, row('old', 'running')])).toHaveLength(11);
+});
+
+test('what was chosen by hand and does not pass the filter is counted', () => {
+  expect(hiddenOf(['a', 'b', 'c'], ['b', 'd'])).toBe(2);
+  expect(hiddenOf(['a'], ['a', 'b'])).toBe(0);
 });
