@@ -25,9 +25,7 @@ def test_the_marks_of_weights_stand_where_their_steps_are_on_the_axis(window: Wi
 def test_what_the_filter_hides_is_said_beside_the_charts(window: Window):
     tab = window.open("/runs?sel=calm-otter&q=learning_rate > 0.2")
     tab.get_by_role("button", name="1 of 1 hidden by the filter: show the matches").click()
-    expect(chart(tab, "train/loss").get_by_role("img").first).to_have_attribute(
-        "aria-label", re.compile("swift-fjord")
-    )
+    expect(chart(tab, "train/loss").get_by_role("img").first).to_have_attribute("aria-label", re.compile("swift-fjord"))
     window.go(tab, "/runs?q=learning_rate > 7")
     expect(tab.get_by_text("No run with a curve passes the filter").first).to_be_visible()
     expect(tab.get_by_text("No run is selected")).to_have_count(0)
