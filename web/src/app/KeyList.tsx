@@ -1,13 +1,14 @@
-// The keys that work where one is.
+// All keys: those that work where one is first.
 import { useStore } from '../api/store';
 import { Checkbox } from '../parts/Field';
 import { Dialog } from '../parts/Dialog';
 import { Kbd } from '../parts/Button';
 import css from './KeyList.module.css';
 import { keyMap, singleLetters } from './keys';
+import { allKeys } from './otherKeys';
 
 export function KeyList({ onClose }: { onClose: () => void }) {
-  const keys = useStore(keyMap);
+  const keys = allKeys(useStore(keyMap));
   const letters = useStore(singleLetters);
   const groups = [...new Set(keys.map((key) => key.group))];
   return (
@@ -23,7 +24,7 @@ export function KeyList({ onClose }: { onClose: () => void }) {
             <h3>{group}</h3>
             <dl>
               {keys
-                .filter((key, at) => key.group === group && keys.findIndex((one) => one.does === key.does) === at)
+                .filter((key) => key.group === group)
                 .map((key) => (
                   <div key={key.does}>
                     <dt>

@@ -3,7 +3,7 @@ import { useEffect, useMemo } from 'react';
 import { get } from '../api/ask';
 import { session } from '../api/session';
 import { makeStore, useStore } from '../api/store';
-import type { RunsPage, Schema } from '../api/types';
+import type { RunRow, RunsPage, Schema } from '../api/types';
 import { live } from '../live/live';
 import { toast } from '../parts/Toast';
 import { changeView, useView } from './view';
@@ -16,7 +16,14 @@ const MOST = 10_000;
 const NOBODY: readonly string[] = [];
 
 /** What the filter gives where no names are said: the newest of those that match, or the running and the latest. */
-const byFilter = makeStore<{ names: readonly string[]; matched: number }>({ names: NOBODY, matched: 0 });
+const byFilter = makeStore<Found>({ asked: '', names: NOBODY, matched: 0 });
+
+interface Found {
+  /** What was asked for, see `askedOf`. */
+  asked: string;
+  names: readonly string[];
+  matched: number;
+}
 
 /** The run that the pointer or the keyboard is on, wherever: its row and its curves stand out. */
 export const hotRun = makeStore<string | null>(null);
@@ -29,23 +36,35 @@ export interface Selection {
   isEvery: boolean;
   /** More than names where there are too many to be named. */
   matched: number;
+  /** How many of those chosen by hand do not pass the filter: the table does not show them, charts do. */
+  hidden: number;
 }
 
+/** All that match, or the running and the latest of them. */
+const askedOf = (query: string, archived: boolean, isAll: boolean) => JSON.stringify([query, archived, isAll]);
+
 export function useSelection(): Selection {
-  const [view] = useView('selected');
+  const [view] = useView('selected', 'query', 'archived');
   const found = useStore(byFilter);
-  const { selected } = view;
+  const { selected, query, archived } = view;
   return useMemo(() => {
     const isSaid = selected !== null && selected !== 'every';
     const names = isSaid ? selected : found.names;
+    const isKnown = found.asked === askedOf(query, archived, true) && found.names.length === found.matched;
     return {
       names,
       shown: names.slice(0, MOST_SHOWN),
       isDefault: selected === null,
       isEvery: selected === 'every',
       matched: isSaid ? names.length : found.matched,
+      hidden: isSaid && query && isKnown ? hiddenOf(names, found.names) : 0,
     };
-  }, [selected, found]);
+  }, [selected, query, archived, found]);
+}
+
+export function hiddenOf(names: readonly string[], passing: readonly string[]): number {
+  const isIn = new Set(passing);
+  return names.filter((name) => !isIn.has(name)).length;
 }
 
 /** Null: back to the running and the ten latest. */
@@ -65,35 +84,43 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at]);
 }
 
-async function namesOf(query: string, archived: boolean, isEvery: boolean) {
-  if (isEvery) {
+async function namesOf(query: string, archived: boolean, isAll: boolean) {
+  if (isAll) {
     const asked = archived ? (query ? `archived and (${query})` : 'archived') : query;
     return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
   }
   const { rows } = await get<RunsPage>('/api/runs', { query, limit: 60 });
-  const shown = rows.filter((row, at) => row.state === 'running' || at < LATEST);
-  const names = shown.filter((row) => row.state !== 'draft' && row.state !== 'queued').map((row) => row.name);
+  const names = runningAndLatest(rows);
   return { names, matched: names.length };
 }
 
-/** Keeps what is selected without names fresh; stands once in the page. */
+/** Of rows, the newest first: what has not begun has no curve, and takes no place. */
+export function runningAndLatest(rows: readonly Pick<RunRow, 'name' | 'state'>[]): string[] {
+  const begun = rows.filter((row) => row.state !== 'draft' && row.state !== 'queued');
+  return begun.filter((row, at) => row.state === 'running' || at < LATEST).map((row) => row.name);
+}
+
+/** Keeps what the filter gives fresh; stands once in the page. */
 export function useFilterSelection(): void {
   const [view] = useView('selected', 'query', 'archived');
-  const isEvery = view.selected === 'every';
-  const isNeeded = view.selected === null || isEvery;
-  const { query, archived } = view;
+  const { query, archived, selected } = view;
+  const isAll = selected !== null;
+  const isNeeded = !isAll || selected === 'every' || query !== '';
   const who = useStore(session);
   useEffect(() => {
     if (!isNeeded || !who) return undefined;
     let isGone = false;
     let soon: ReturnType<typeof setTimeout> | null = null;
+    const asked = askedOf(query, archived, isAll);
     const read = () => {
       soon = null;
-      namesOf(query, archived, isEvery).then(
+      namesOf(query, archived, isAll).then(
         ({ names, matched }) => {
           if (isGone) return;
           byFilter.set((before) =>
-            matched === before.matched && sameNames(before.names, names) ? before : { names, matched },
+            asked === before.asked && matched === before.matched && sameNames(before.names, names)
+              ? before
+              : { asked, names, matched },
           );
         },
         // A mistake in the query is shown below it, a lost connection at the top.
@@ -112,5 +139,5 @@ export function useFilterSelection(): void {
       if (soon) clearTimeout(soon);
       stop();
     };
-  }, [isNeeded, isEvery, query, archived, who]);
+  }, [isNeeded, isAll, query, archived, who]);
 }

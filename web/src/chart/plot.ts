@@ -217,10 +217,13 @@ export class Plot implements Scene {
       drawn.widen(range, look.smooth, look.logY);
     }
     this.yRange = airy(range[0], range[1], look.logY && range[0] > 0);
-    plot.setData([
-      [x0, x1],
-      [this.yRange[0], this.yRange[1]],
-    ]);
+    // At once, not in uPlot's microtask: what is reported below is where the axes then are.
+    plot.batch(() =>
+      plot.setData([
+        [x0, x1],
+        [this.yRange[0], this.yRange[1]],
+      ]),
+    );
     // The y axis may have become wider: then there are fewer columns.
     if (Math.round(plot.bbox.width / devicePixelRatio) !== columns) {
       this.window = { ...this.window, columns: Math.round(plot.bbox.width / devicePixelRatio) };

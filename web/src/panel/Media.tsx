@@ -1,7 +1,6 @@
 // Images, texts and histograms that a script logged: one slider goes through the steps, runs of the selection that
 // logged the same stand side by side.
-import { useEffect, useMemo, useState } from 'react';
-import { get } from '../api/ask';
+import { useMemo, useState } from 'react';
 import type { Schema } from '../api/types';
 import { useGet } from '../api/use';
 import { useSelection } from '../app/selection';
@@ -11,17 +10,16 @@ import { Checkbox } from '../parts/Field';
 import css from './Panel.module.css';
 import { edgesPath } from './histogram';
 import type { Detail } from './useDetail';
+import { MOST_BESIDE, useMedia } from './useMedia';
 
 type Item = Schema<'MediaItem'>;
-/** Most runs side by side. */
-const MOST = 6;
 
 export function Media({ detail }: { detail: Detail }) {
   const name = detail.row.name;
   const [isBeside, setBeside] = useState(true);
   const { names: selected, isDefault } = useSelection();
   const others = useMemo(
-    () => (isDefault ? [] : selected).filter((one) => one !== name).slice(0, MOST - 1),
+    () => (isDefault ? [] : selected).filter((one) => one !== name).slice(0, MOST_BESIDE - 1),
     [selected, isDefault, name],
   );
   const runs = useMemo(() => [name, ...(isBeside ? others : [])], [name, isBeside, others]);
@@ -83,25 +81,6 @@ function nearest(items: readonly Item[], group: string, step: number): Item | nu
   for (const item of items)
     if (item.name === group && item.step <= step && item.step >= (best?.step ?? -Infinity)) best = item;
   return best;
-}
-
-function useMedia(runs: readonly string[], step: number | null): Record<string, Item[]> {
-  const [lists, setLists] = useState<Record<string, Item[]>>({});
-  useEffect(() => {
-    const leaving = new AbortController();
-    void Promise.all(
-      runs.map(async (run) => {
-        const list = await get<Schema<'MediaList'>>(
-          `/api/runs/${encodeURIComponent(run)}/media`,
-          undefined,
-          leaving.signal,
-        ).catch(() => null);
-        return [run, list?.items ?? []] as const;
-      }),
-    ).then((all) => !leaving.signal.aborted && setLists(Object.fromEntries(all)));
-    return () => leaving.abort();
-  }, [runs, step]);
-  return lists;
 }
 
 function One({ item }: { item: Item }) {

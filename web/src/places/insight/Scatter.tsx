@@ -5,10 +5,10 @@ import { useShownTheme } from '../../app/theme';
 import { openRun } from '../../app/view';
 import { Select } from '../../parts/Field';
 import { cssColour } from '../../parts/RunMark';
-import { axisOf, place, ticksOf, wordOf } from './axes';
+import { apart, axisOf, place, ticksOf, wordOf } from './axes';
 import css from './Insight.module.css';
 import { colourAt } from './ramp';
-import { effectOf } from './rank';
+import { mostTelling } from './rank';
 import type { Insight } from './useInsight';
 import { useSize } from './useSize';
 
@@ -36,7 +36,10 @@ export function Scatter({
   const [chosen, setChosen] = useState<{ x?: string; y?: string; colour?: string }>({});
   const pick = (name: string | undefined, otherwise: string) =>
     options.some((one) => one.value === name) ? name! : otherwise;
-  const telling = useMemo(() => mostTelling(insight), [insight]);
+  const telling = useMemo(
+    () => mostTelling(settings, values, target && values.get(target.name)),
+    [settings, values, target],
+  );
   const x = pick(chosen.x, telling ?? options[0]?.value ?? '');
   const y = pick(chosen.y, target?.name ?? options[1]?.value ?? '');
   const colour =
@@ -93,7 +96,7 @@ export function Scatter({
     context.strokeStyle = grid;
     context.fillStyle = text;
     context.textAlign = 'center';
-    for (const tick of ticksOf(xs, Math.max(2, Math.floor(width / 90)))) {
+    for (const tick of apart(ticksOf(xs, Math.max(2, Math.floor(width / 90))), high - low, 44)) {
       if (tick.share < -0.01 || tick.share > 1.01) continue;
       const left = Math.round(low + tick.share * (high - low)) + 0.5;
       line(context, left, EDGE, left, height - BOTTOM);
@@ -101,7 +104,7 @@ export function Scatter({
     }
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    for (const tick of ticksOf(ys, Math.max(2, Math.floor(height / 50)))) {
+    for (const tick of apart(ticksOf(ys, Math.max(2, Math.floor(height / 50))), floor - top, 14)) {
       if (tick.share < -0.01 || tick.share > 1.01) continue;
       const at = Math.round(floor - tick.share * (floor - top)) + 0.5;
       line(context, LEFT, at, width - EDGE, at);
@@ -194,18 +197,6 @@ export function Scatter({
       </div>
     </section>
   );
-}
-
-/** The setting that goes most with the metric; null where nothing can be said yet. */
-function mostTelling({ settings, values, target }: Insight): string | null {
-  const goal = target && values.get(target.name);
-  if (!goal) return null;
-  let best: { name: string; size: number } | null = null;
-  for (const { name } of settings) {
-    const effect = effectOf(values.get(name) ?? [], goal);
-    if ('size' in effect && effect.size > (best?.size ?? 0)) best = { name, size: effect.size };
-  }
-  return best?.name ?? null;
 }
 
 function line(context: CanvasRenderingContext2D, x1: number, y1: number, x2: number, y2: number): void {

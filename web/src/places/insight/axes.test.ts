@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { axisOf, numberAt, place, shareOf, ticksOf, tickText } from './axes';
+import { apart, axisOf, numberAt, place, shareOf, ticksOf, tickText } from './axes';
 
 test('values over many powers of ten get a log axis, others a linear one', () => {
   expect(axisOf('lr', 'lr', [1e-5, 1e-2]).kind).toBe('log');
@@ -74,4 +74,10 @@ test('ticks lie on the axis, few and round', () => {
 test('large numbers are short', () => {
   expect(tickText(1234567)).toBe('1.235M');
   expect(tickText(50000)).toBe('50k');
+});
+
+test('of ticks that would be written over each other, one is', () => {
+  const ticks = ticksOf(axisOf('acc', 'acc', [0.5, 0.9961, 1]));
+  expect(apart(ticks, 200, 14).map((tick) => tick.text)).toEqual(['0.5', '0.9961']);
+  expect(apart(ticks, 4000, 14)).toHaveLength(3);
 });

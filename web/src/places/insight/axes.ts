@@ -124,6 +124,14 @@ export function ticksOf(axis: Axis, most = 6): Tick[] {
   return values.map((value) => ({ share: shareOf(axis, value), text: tickText(value) }));
 }
 
+/** Of ticks over `room` pixels those whose words have `least` pixels each; the rest are left out. */
+export function apart(ticks: readonly Tick[], room: number, least: number): Tick[] {
+  const kept: Tick[] = [];
+  for (const tick of [...ticks].sort((a, b) => a.share - b.share))
+    if (kept.length === 0 || (tick.share - kept[kept.length - 1]!.share) * room >= least) kept.push(tick);
+  return kept;
+}
+
 function linearTicks(low: number, high: number, most: number): number[] {
   const rough = (high - low) / Math.max(1, most - 1);
   const power = 10 ** Math.floor(Math.log10(rough));

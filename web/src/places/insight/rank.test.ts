@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { effectOf, ranksOf } from './rank';
+import { effectOf, mostTelling, ranksOf } from './rank';
 
 const many = Array.from({ length: 40 }, (_, at) => at);
 
@@ -56,4 +56,24 @@ test('none and NaN take no part', () => {
 
 test('equal values share their rank', () => {
   expect(ranksOf([3, 1, 3, 2])).toEqual([3.5, 1, 3.5, 2]);
+});
+
+test('the setting that tells most is the first; of few runs the one that varies most', () => {
+  const settings = [{ name: 'epochs' }, { name: 'lr' }];
+  const few = new Map([
+    ['epochs', [1, 1, 2]],
+    ['lr', [0.1, 0.2, 0.3]],
+  ]);
+  expect(mostTelling(settings, few, [1, 2, 3])).toBe('lr');
+  const enough = new Map([
+    ['epochs', many.map((at) => at % 4)],
+    ['lr', many.map((at) => (at * 17) % 40)],
+  ]);
+  expect(
+    mostTelling(
+      settings,
+      enough,
+      many.map((at) => at % 4),
+    ),
+  ).toBe('epochs');
 });

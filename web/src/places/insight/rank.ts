@@ -47,6 +47,22 @@ export function effectOf(
   };
 }
 
+/** The setting that goes most with the metric; where that cannot be said yet, the one with most different values. */
+export function mostTelling(
+  settings: readonly { name: string }[],
+  values: ReadonlyMap<string, readonly (Value | undefined)[]>,
+  metric: readonly (Value | undefined)[] | null | undefined,
+): string | null {
+  const scored = settings.map(({ name }) => {
+    const column = values.get(name) ?? [];
+    const effect = effectOf(column, metric ?? []);
+    const distinct = new Set(column.map((value) => JSON.stringify(value))).size;
+    return { name, size: 'size' in effect ? effect.size : 0, distinct };
+  });
+  scored.sort((a, b) => b.size - a.size || b.distinct - a.distinct);
+  return scored[0]?.name ?? null;
+}
+
 /** Ranks from 1; equal values share the mean of theirs. */
 export function ranksOf(values: readonly number[]): number[] {
   const order = values.map((_, at) => at).sort((a, b) => values[a]! - values[b]!);

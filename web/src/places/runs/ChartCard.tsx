@@ -136,14 +136,31 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
         {laid && lines.length > 0 && (
           <WeightMarks laid={laid} rows={rows} series={series} x={x} hot={hot} generation={generation} />
         )}
-        {lines.length === 0 && !seen.isLoading && (
-          <div className={css.nothing}>{seen.refusal ? seen.refusal.message : 'None of these runs has logged it.'}</div>
+        {lines.every((line) => line.curve.length === 0) && !seen.isLoading && !other?.isLoading && (
+          <div className={css.nothing}>{whyNothing(metric, x, names, seen, other)}</div>
         )}
       </div>
       {isTable && <ChartTable metric={metric} rows={rows} series={series} onClose={() => setTable(false)} />}
     </section>
   );
 });
+
+/** Why there is no curve. */
+function whyNothing(
+  metric: string,
+  x: XAxis,
+  names: readonly string[],
+  seen: MetricSeries,
+  other: MetricSeries | null,
+): string {
+  const refusal = seen.refusal ?? other?.refusal;
+  if (refusal) return refusal.message;
+  const hasPoints = (one: MetricSeries) => names.some((name) => one.series.get(name)?.length);
+  if (!other || !hasPoints(seen)) return 'None of these runs has logged it.';
+  const who = names.length === 1 ? names[0] : 'None of these runs';
+  const did = names.length === 1 ? 'did not log' : 'logged';
+  return `${who} ${did} ${x.slice(2)}${hasPoints(other) ? ` at a step of ${metric}` : ''}.`;
+}
 
 function Title({ metric }: { metric: string }) {
   const at = metric.lastIndexOf('/') + 1;

@@ -89,7 +89,11 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
       <h2 className="unseen">Charts</h2>
       {!isPanel && <ChartKeys metrics={shown} />}
       <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} />
-      {names.length === 0 ? (
+      {names.length === 0 && view.query && !Array.isArray(view.selected) ? (
+        <Empty title="No run with a curve passes the filter">
+          <Button onClick={() => changeView({ query: '' })}>Clear the filter</Button>
+        </Empty>
+      ) : names.length === 0 ? (
         <Empty
           title="No run is selected"
           text="Check a run in the table, or hold Shift and click another one, to see its curves here."

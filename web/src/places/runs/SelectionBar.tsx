@@ -1,11 +1,12 @@
 // How many runs are looked at, and what can be done to all of them.
-import { useState } from 'react';
+import { useMemo, useState } from 'react';
 import { session } from '../../api/session';
 import { useStore } from '../../api/store';
 import { act } from '../../app/actions';
 import { useRows } from '../../app/rows';
 import { select, useSelection } from '../../app/selection';
-import { useView } from '../../app/view';
+import { openRun, useView } from '../../app/view';
+import { MOST_BESIDE, useMedia } from '../../panel/useMedia';
 import { Button, IconButton } from '../../parts/Button';
 import { Field } from '../../parts/Field';
 import { showMenu } from '../../parts/Menu';
@@ -16,7 +17,7 @@ import { bulkItems } from './runMenu';
 
 export function SelectionBar() {
   const selection = useSelection();
-  const { names, shown, isDefault, isEvery, matched } = selection;
+  const { names, shown, isDefault, isEvery, matched, hidden } = selection;
   const [{ query }] = useView('query');
   const rows = useRows(isDefault ? NONE : shown);
   useStore(session);
@@ -24,7 +25,11 @@ export function SelectionBar() {
     return (
       <div className={css.selection}>
         <span className={css.soft}>
-          {names.length ? `In the charts: running and latest (${names.length})` : 'No run is selected'}
+          {names.length
+            ? `In the charts: running and latest (${names.length})`
+            : query && (isDefault || isEvery)
+              ? 'No run with a curve passes the filter'
+              : 'No run is selected'}
         </span>
         {!isDefault && (
           <Button size="small" kind="quiet" onClick={() => select(null)}>
@@ -48,8 +53,19 @@ export function SelectionBar() {
           charts show the newest {shown.length}
         </span>
       )}
+      {hidden > 0 && (
+        <Button
+          size="small"
+          kind="quiet"
+          tip="They were chosen by hand: charts show them, the table does not"
+          onClick={() => select('every')}
+        >
+          {hidden} of {names.length} hidden by the filter: show the matches
+        </Button>
+      )}
       <IconButton icon="star" label={star.text} disabled={Boolean(star.disabled)} onClick={star.run} />
       <Tags names={names} />
+      <MediaLink names={rows.slice(0, MOST_BESIDE).map((row) => row.name)} />
       <IconButton icon="archive" label={archive.text} disabled={Boolean(archive.disabled)} onClick={archive.run} />
       <IconButton icon="trash" label={remove.text} disabled={Boolean(remove.disabled)} onClick={remove.run} />
       <IconButton
@@ -67,6 +83,21 @@ export function SelectionBar() {
 }
 
 const NONE: readonly string[] = [];
+
+/** Where the first of the selected runs have logged images, texts or histograms: to see them side by side. */
+function MediaLink({ names }: { names: readonly string[] }) {
+  const key = names.join('\n');
+  const runs = useMemo(() => (key ? key.split('\n') : []), [key]);
+  const lists = useMedia(runs, null);
+  const first = runs.find((name) => lists[name]?.length);
+  if (!first) return null;
+  const tip = runs.length > 1 ? 'What they logged, side by side' : 'What it logged';
+  return (
+    <Button size="small" kind="quiet" icon="eye" tip={tip} onClick={() => openRun(first, 'media')}>
+      Media
+    </Button>
+  );
+}
 
 function Tags({ names }: { names: readonly string[] }) {
   const [text, setText] = useState('');

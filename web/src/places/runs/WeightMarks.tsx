@@ -39,8 +39,10 @@ export const WeightMarks = memo(function WeightMarks(props: WeightMarksProps) {
     const found = new Map<number, Place>();
     for (const row of rows) {
       const held = series.get(row.name);
-      for (const mark of held?.marks ?? []) {
-        const at = held!.markX(mark, x);
+      // A run whose series is there, but empty, may yet log this metric: it has no curve to mark.
+      if (!held?.length) continue;
+      for (const mark of held.marks) {
+        const at = held.markX(mark, x);
         if (at === null || at < laid.x.from || at > laid.x.to || (laid.x.isLog && at <= 0)) continue;
         const left = share(laid.x, at) * laid.width;
         const bucket = Math.round(left / BUCKET_PX);
