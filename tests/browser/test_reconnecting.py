@@ -115,3 +115,21 @@ def test_a_run_with_one_point_shows_it(serve, tmp_path: Path):
         script.log(1)
         window = serve(tmp_path)
         wait_until_drawn(chart(window.open(), "train/loss"), more_than=8)
+
+
+def test_a_new_run_that_is_opened_while_the_server_is_gone_can_be_made_when_it_is_back(serve, tmp_path: Path):
+    (tmp_path / "train.py").write_text("import hypertuner\n\nargs = hypertuner.Args(learning_rate=0.1)\n")
+    window = serve(tmp_path, "train.py")
+    window.may_fail = True
+    tab = window.open()
+    tab.get_by_text("No runs yet").wait_for()
+    tab.wait_for_load_state("networkidle")
+    window.served.close()
+    os.killpg(window.served.process.pid, signal.SIGKILL)
+    window.served.process.wait()
+    tab.get_by_text("Not connected: training goes on.").wait_for(timeout=LONG_MS)
+    tab.keyboard.press("n")
+    sheet = tab.get_by_role("dialog")
+    expect(sheet.get_by_role("heading", name="No new run can be made now")).to_be_visible()
+    with serving(tmp_path, "train.py", f"--port={window.served.port}"):
+        expect(sheet.get_by_role("textbox", name="learning_rate")).to_have_value("0.1", timeout=LONG_MS)

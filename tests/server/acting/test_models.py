@@ -300,3 +300,16 @@ def test_a_server_that_comes_later_sorts_checkpoints_without_looking_into_them_a
     os.utime(files[0])
     last = serve("--no-drain")
     assert [bool(row["problem"]) for row in get(last, asked)["rows"]] == [False, False, True]
+
+
+def test_checkpoints_are_sorted_by_a_setting_of_their_runs(looked):
+    rows = {row["name"]: row["config"] for row in get(looked, "/api/runs")["rows"]}
+    for descending in (False, True):
+        page = get(looked, f"/api/checkpoints?sort=config.lr&descending={str(descending).lower()}")
+        rates = [rows[one["run"]]["lr"] for one in page["rows"] if "lr" in rows[one["run"]]]
+        assert len(set(rates)) > 1
+        assert rates == sorted(rates, reverse=descending)
+        assert page["matched"] == get(looked, "/api/checkpoints")["matched"]
+    wrong = looked.ask("GET", "/api/checkpoints?sort=config.lrr")
+    assert wrong.status == 400
+    assert "lr" in wrong.json["message"]

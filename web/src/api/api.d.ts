@@ -1729,6 +1729,8 @@ export interface components {
             running: components["schemas"]["RunningRun"][];
             /** Slots */
             slots: number;
+            /** Unknown */
+            unknown: number;
             /** Waiting */
             waiting: components["schemas"]["WaitingRun"][];
         };

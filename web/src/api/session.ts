@@ -29,6 +29,12 @@ export async function begin(): Promise<void> {
 
 export type Scope = 'view' | 'edit' | 'run';
 
+/** Why the session may not do what needs this scope; null where it may. */
+export function whyNot(who: Session | Refusal | null, scope: Scope): string | null {
+  if (who === null || who instanceof Refusal) return 'Not connected';
+  return may(who, scope) ? null : `This link may not: it lacks the right to ${scope}`;
+}
+
 /** Whether the session may do what needs this scope. */
 export function may(who: Session | Refusal | null, scope: Scope): boolean {
   return who !== null && !(who instanceof Refusal) && who.scopes.includes(scope);

@@ -25,7 +25,8 @@ const Insight = lazy(() => import('../places/Insight').then((m) => ({ default: m
 const Models = lazy(() => import('../places/Models').then((m) => ({ default: m.Models })));
 const Queue = lazy(() => import('../places/Queue').then((m) => ({ default: m.Queue })));
 const RunPanel = lazy(() => import('./RunPanel').then((m) => ({ default: m.RunPanel })));
-const NewRunSheet = lazy(() => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet })));
+const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
+const NewRunSheet = lazy(readNewRunSheet);
 
 const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
 
@@ -49,7 +50,15 @@ export function App() {
     { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
   ];
   useKeys(keys);
+<<<<<<< HEAD
   useFilterSelection();
+=======
+  useDefaultSelection();
+  // It opens also while the server is gone, so it is here before it is asked for.
+  useEffect(() => {
+    if (who !== null) void readNewRunSheet().catch(() => undefined);
+  }, [who]);
+>>>>>>> sheet
   const project = who && !(who instanceof Refusal) ? who.project : '';
   useEffect(() => {
     document.title = [view.open ?? TITLES[place], project || 'hypertuner'].join(' · ');

@@ -1,6 +1,6 @@
 // Where one is, what the machine does, and the two things one may always do: give a command, start a run.
 import { Refusal } from '../api/ask';
-import { session } from '../api/session';
+import { session, whyNot } from '../api/session';
 import { useStore } from '../api/store';
 import { machineNow, queueNow } from '../live/now';
 import { Button, IconButton } from '../parts/Button';
@@ -17,6 +17,7 @@ export function TopBar({ onPalette, onKeys }: { onPalette: () => void; onKeys: (
   const who = useStore(session);
   const { params } = useStore(url);
   const chosen = useStore(theme);
+  const no = who === null ? null : whyNot(who, 'edit');
   const project = who && !(who instanceof Refusal) ? who.project : '';
   return (
     <header className={css.bar}>
@@ -55,7 +56,7 @@ export function TopBar({ onPalette, onKeys }: { onPalette: () => void; onKeys: (
           onClick={nextTheme}
         />
       </div>
-      <Button kind="primary" keys="n" onClick={() => openNewRun()}>
+      <Button kind="primary" keys="n" disabled={no !== null} tip={no ?? undefined} onClick={() => openNewRun()}>
         New run
       </Button>
     </header>

@@ -1,6 +1,8 @@
 // What of the URL all four places share, as types: filter, order, selection, and how charts are drawn.
 import { useCallback, useMemo } from 'react';
+import { session, whyNot } from '../api/session';
 import { useStore } from '../api/store';
+import { toast } from '../parts/Toast';
 import { type Params, type Patch, type Url, go, url } from './url';
 
 export const X_AXES = ['step', 'time', 'clock', 'root'] as const;
@@ -170,8 +172,10 @@ export interface NewRunFrom {
   set?: Readonly<Record<string, string>>;
 }
 
-/** Opens the New run sheet over whatever is shown. */
+/** Opens the New run sheet over whatever is shown; says why not to whom it would be of no use. */
 export function openNewRun(from: NewRunFrom = {}): void {
+  const no = whyNot(session.get(), 'edit');
+  if (no) return toast({ text: no, isBad: true });
   go({
     new: from.run ?? '',
     parent: from.parent ?? null,

@@ -9,6 +9,8 @@ export interface Toast {
   text: string;
   isBad?: boolean;
   undo?: () => void;
+  /** What undo does, where that is not all that the text tells. */
+  undoText?: string;
 }
 
 const shownToasts = makeStore<readonly (Toast & { id: number })[]>([]);
@@ -32,7 +34,7 @@ export function ToastHost() {
   );
 }
 
-function OneToast({ id, text, isBad, undo }: Toast & { id: number }) {
+function OneToast({ id, text, isBad, undo, undoText = 'Undo' }: Toast & { id: number }) {
   const leave = () => shownToasts.set((all) => all.filter((one) => one.id !== id));
   useEffect(() => {
     const timer = setTimeout(() => shownToasts.set((all) => all.filter((one) => one.id !== id)), SHOWN_MS);
@@ -49,7 +51,7 @@ function OneToast({ id, text, isBad, undo }: Toast & { id: number }) {
             undo();
           }}
         >
-          Undo
+          {undoText}
         </Button>
       )}
       <IconButton icon="close" label="Dismiss" onClick={leave} />

@@ -56,7 +56,7 @@ export function exactValue(given: Value | undefined, nonfinite?: string): string
 
 /** 85 MB, 6.2 GB */
 export function bytes(nbytes: number): string {
-  const units = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'];
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let size = nbytes;
   let unit = 0;
   while (size >= 999.5 && unit < units.length - 1) {

@@ -1,6 +1,8 @@
 // All that was saved: checkpoints with their metrics, one of them whole, the family tree, and room on the disk.
 import { Suspense, lazy, useMemo, useState } from 'react';
 import { useStore } from '../api/store';
+import type { Columns } from '../api/types';
+import { useGet } from '../api/use';
 import { QueryBar } from '../app/QueryBar';
 import { useParam } from '../app/url';
 import { useView } from '../app/view';
@@ -9,8 +11,10 @@ import { Button, Segmented } from '../parts/Button';
 import { Empty } from '../parts/Empty';
 import { bytes, plural } from '../parts/format';
 import { CheckpointList } from './models/CheckpointList';
+import { ColumnChoice } from './models/ColumnChoice';
 import { Detail } from './models/Detail';
 import css from './models/Models.module.css';
+import { columnOf, readColumns, spellColumns, usualColumns, withSorted } from './models/columns';
 import { useCheckpoints } from './models/useCheckpoints';
 
 const Family = lazy(() => import('./models/Family').then((m) => ({ default: m.Family })));
@@ -28,6 +32,12 @@ export function Models() {
     return { sort: sort?.replace(/^-/, '') ?? 'saved_at', isReversed: isUp };
   }, [sort]);
   const pages = useCheckpoints(view.query, order.sort, order.isReversed, turn);
+  const [chosen, setChosen] = useParam('mcols');
+  const known = useGet<Columns>('/api/runs/columns', { query: view.query }).answer;
+  const ids = useMemo(
+    () => withSorted(chosen === null ? usualColumns(pages.metrics, known) : readColumns(chosen), order.sort),
+    [chosen, pages.metrics, known, order.sort],
+  );
   const isTree = show === 'tree';
   const isEmpty = pages.matched === 0;
   return (
@@ -51,6 +61,14 @@ export function Models() {
                 {plural(pages.matched, 'checkpoint')}, {bytes(pages.nbytes)}
               </span>
             )}
+            {!isTree && !isEmpty && (
+              <ColumnChoice
+                metrics={[...new Set([...pages.metrics, ...(known?.metrics ?? []).map((one) => one.key)])]}
+                settings={(known?.config ?? []).map((one) => one.key)}
+                ids={ids}
+                onChange={(next) => setChosen(next && spellColumns(next), true)}
+              />
+            )}
             <Button size="small" onClick={() => setMakingRoom(true)}>
               Make room…
             </Button>
@@ -65,6 +83,7 @@ export function Models() {
           ) : (
             <CheckpointList
               pages={pages}
+              columns={ids.map(columnOf)}
               sort={order.sort}
               isReversed={order.isReversed}
               onSort={(name) => setSort(order.sort === name && !order.isReversed ? `-${name}` : name, true)}

@@ -1,7 +1,7 @@
 // What runs, what waits, and the machine that does it.
 import { useMemo, useState } from 'react';
 import { send } from '../api/ask';
-import { may, session } from '../api/session';
+import { may, session, whyNot } from '../api/session';
 import { useStore } from '../api/store';
 import type { QueueView } from '../api/types';
 import { complain } from '../app/actions';
@@ -11,9 +11,10 @@ import { openNewRun } from '../app/view';
 import { queueNow } from '../live/now';
 import { Button } from '../parts/Button';
 import { Empty } from '../parts/Empty';
-import { duration, plural } from '../parts/format';
+import { plural } from '../parts/format';
 import { Machine } from './queue/Machine';
 import css from './queue/Queue.module.css';
+import { outlook } from './queue/outlook';
 import { Running } from './queue/Running';
 import { Waiting } from './queue/Waiting';
 
@@ -28,7 +29,9 @@ export function Queue() {
   );
   const known = useRows(names);
   const rows = useMemo(() => new Map(known.map((row) => [row.name, row])), [known]);
-  const mayRun = may(useStore(session), 'run');
+  const who = useStore(session);
+  const mayRun = may(who, 'run');
+  const no = whyNot(who, 'edit');
   const ask = async (route: string, body: unknown) => {
     try {
       queueNow.set(await send<QueueView>(`/api/queue/${route}`, body));
@@ -58,7 +61,7 @@ export function Queue() {
             text="A run with several values in a field, or with several seeds, is queued as many runs. The same from a terminal:"
             command="hypertuner run train.py lr=0.1,0.01 --seeds 3 --queue"
           >
-            <Button kind="primary" onClick={() => openNewRun()}>
+            <Button kind="primary" disabled={no !== null} tip={no ?? undefined} onClick={() => openNewRun()}>
               New run
             </Button>
           </Empty>
@@ -105,9 +108,7 @@ function Bar({ queue, mayRun, ask }: BarProps) {
       <span className={css.soft} role="status">
         {queue.is_paused && <b>Paused. </b>}
         {plural(queue.running.length, 'run')} running, {queue.waiting.length} waiting
-        {queue.left_s !== null &&
-          queue.running.length + queue.waiting.length > 0 &&
-          ` · all done in about ${duration(queue.left_s)}`}
+        {outlook(queue)}
       </span>
       <span className={css.grow} />
       <span className={elsewhere && queue.drained_by === 'nobody' ? css.warn : css.soft} data-tip={queue.drainer}>

@@ -16,7 +16,7 @@ import css from './Sheet.module.css';
 import { StartFrom } from './StartFrom';
 import { type Draft, dropDraft, draftOf, holdDraft } from './draft';
 import { type Mode, launch } from './launch';
-import { type Row, addedRow, changedFirst, isChanged, makeRows, readRows, withPasted } from './rows';
+import { addedRow, changedFirst, makeRows, readRows, sumOf, withPasted } from './rows';
 import { countRuns, effect } from './several';
 import { useCheck } from './useCheck';
 import type { Origin } from './useOrigin';
@@ -48,22 +48,25 @@ export function NewRun({ title, from, origin }: Props) {
 
   const asked = useMemo(() => readRows(draft.rows), [draft.rows]);
   const runs = countRuns(asked.several, draft.seeds);
-  const isReady = Object.keys(asked.problems).length === 0 && (draft.how === 'scratch' || draft.parent !== '');
+  const isFrom = draft.how !== 'scratch' && draft.parent !== '';
+  const isReady = Object.keys(asked.problems).length === 0 && (draft.how === 'scratch' || isFrom);
   const body = {
     script: origin.run ? null : draft.script,
     from_run: origin.run?.row.name ?? null,
     config: asked.config,
     several: asked.several,
     seeds: draft.seeds,
-    parent: draft.how === 'scratch' ? null : draft.parent,
-    how: draft.how,
+    parent: isFrom ? draft.parent : null,
+    how: isFrom ? draft.how : ('scratch' as const),
     name: draft.name.trim() || null,
     tags: draft.tags.split(/[\s,]+/).filter(Boolean),
   };
-  const { checked, refusal, isStale } = useCheck(isReady ? body : null);
+  // What is wrong already is left out of it, so that the rest is still checked.
+  const { checked, refusal, isStale } = useCheck(body);
   const saidOf = (key: string, isWarning: boolean) =>
-    (isReady ? checked?.problems : undefined)?.find((one) => one.key === key && one.is_warning === isWarning)
-      ?.message ?? null;
+    key in asked.problems
+      ? null
+      : (checked?.problems.find((one) => one.key === key && one.is_warning === isWarning)?.message ?? null);
   const general =
     checked?.problems.filter((one) => one.key === '' || !draft.rows.some((row) => row.key === one.key)) ?? [];
   const neverRead = new Set(checked?.never_read);
@@ -160,7 +163,7 @@ export function NewRun({ title, from, origin }: Props) {
               disabled={!mayRun}
               onClick={() => void go('now')}
             >
-              {isLaunching === 'now' ? 'Starting…' : 'Run now'}
+              {isLaunching === 'now' ? 'Starting…' : effect('Run', runs, 'Run now')}
             </Button>
           </div>
         </div>
@@ -196,7 +199,7 @@ export function NewRun({ title, from, origin }: Props) {
         <StartFrom
           how={draft.how}
           parent={draft.parent}
-          checked={isReady ? checked : null}
+          checked={isFrom ? checked : null}
           onChange={(how, parent) => change({ how, parent })}
         />
         <section aria-label="Settings" className={css.rows}>
@@ -254,13 +257,12 @@ export function NewRun({ title, from, origin }: Props) {
           </div>
         </details>
         <div role="status" aria-live="polite" className={names(css.general, isStale && css.stale)}>
-          {isReady &&
-            general.map((one) => (
-              <p key={one.message} className={one.is_warning ? css.warning : css.error}>
-                {one.message}
-              </p>
-            ))}
-          {isReady && refusal && <p className={css.error}>{refusal.message}</p>}
+          {general.map((one) => (
+            <p key={one.message} className={one.is_warning ? css.warning : css.error}>
+              {one.message}
+            </p>
+          ))}
+          {refusal && <p className={css.error}>{refusal.message}</p>}
         </div>
       </div>
     </Sheet>
@@ -287,19 +289,6 @@ function beginning(from: NewRunFrom, origin: Origin): Draft {
     name: '',
     tags: '',
   };
-}
-
-/** 'lr 3e-4 → 1e-4', so that what one starts is said once more beside the button. */
-function sumOf(rows: readonly Row[]): string {
-  const changed = rows.filter(isChanged);
-  if (changed.length === 0) return 'Nothing is changed';
-  const said = changed
-    .slice(0, 2)
-    .map(
-      (row) =>
-        `${row.key} ${row.isAdded || row.before === undefined ? '' : `${spell(row.before, row.kind)} → `}${row.text}`,
-    );
-  return said.join(', ') + (changed.length > 2 ? ` and ${changed.length - 2} more` : '');
 }
 
 function ScriptSays({ script }: { script: Origin['scripts'][number] | null }) {

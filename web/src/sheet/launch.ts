@@ -29,6 +29,7 @@ export async function launch(asked: Asked & { mode: Mode }): Promise<Schema<'Lau
       toast({
         text: `${launched.message} The x axis counts steps since the root now, so that it goes on where ${parent ?? 'its parent'} was.`,
         undo: () => changeView({ x: 'step' }),
+        undoText: 'Back to steps',
       });
       return launched;
     }

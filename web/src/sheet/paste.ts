@@ -1,6 +1,7 @@
 /** Settings out of pasted text: JSON, plain YAML, or `key=value` lines. Keys of nested ones are dotted. */
 
-import { literal, type Value } from './values';
+import type { Value } from './values';
+import { readYamlValue, withoutComment } from './yamlValue';
 
 export type Pasted = { config: Record<string, Value> } | { problem: string; line: number | null };
 
@@ -42,10 +43,13 @@ interface Open {
   prefix: string;
 }
 
+const NESTED_LIST = { problem: 'a list of lists is written in brackets here: [[1, 2], [3]]' };
+
 function readYaml(text: string): Pasted {
   const config: Record<string, Value> = {};
   const lines = text.replace(/\t/g, '  ').split(/\r?\n/);
   let open: Open[] = [{ indent: -1, prefix: '' }];
+  let deepest = Infinity;
   let waiting: { key: string; indent: number } | null = null;
   for (const [at, raw] of lines.entries()) {
     const line = withoutComment(raw).trimEnd();
@@ -56,42 +60,34 @@ function readYaml(text: string): Pasted {
       if (!waiting || indent < waiting.indent) return { problem: 'a list needs a key before it', line: at + 1 };
       const list = (config[waiting.key] ??= []);
       if (!Array.isArray(list)) return { problem: 'a list and settings stand under one key', line: at + 1 };
-      list.push(literal(word.slice(1).trim()));
+      const item = word.slice(1).trim();
+      const read = /^-(\s|$)/.test(item) ? NESTED_LIST : readYamlValue(item);
+      if ('problem' in read) return { problem: read.problem, line: at + 1 };
+      list.push(read.value);
       continue;
     }
     const match = /^("[^"]*"|'[^']*'|[^\s:="'[\]{}]+)\s*(?::(?:\s+(.*))?|=(.*))$/.exec(word);
     if (!match) return { problem: `is no 'key: value': ${word.slice(0, 60)}`, line: at + 1 };
     if (waiting && indent > waiting.indent && config[waiting.key] === undefined) {
       open.push({ indent: waiting.indent, prefix: `${waiting.key}.` });
-    } else if (waiting) config[waiting.key] ??= null;
+    } else {
+      if (indent > deepest) return { problem: 'is indented under a key that has a value already', line: at + 1 };
+      if (waiting) config[waiting.key] ??= null;
+    }
     waiting = null;
+    deepest = indent;
     open = open.filter((one) => one.indent < indent);
     const prefix = open[open.length - 1]?.prefix ?? '';
     const key = prefix + match[1]!.replace(/^["']|["']$/g, '');
     const value = (match[2] ?? match[3] ?? '').trim();
-    if (/^[|>&*!]/.test(value))
-      return { problem: `${value[0]} of YAML is not read here: paste JSON instead`, line: at + 1 };
-    if (value === '') waiting = { key, indent };
-    else config[key] = inline(value);
+    if (value === '') {
+      waiting = { key, indent };
+      continue;
+    }
+    const read = readYamlValue(value);
+    if ('problem' in read) return { problem: read.problem, line: at + 1 };
+    Object.assign(config, flat({ [key]: read.value }));
   }
   if (waiting) config[waiting.key] ??= null;
   return Object.keys(config).length ? { config } : { problem: 'There are no settings in it.', line: null };
-}
-
-function withoutComment(line: string): string {
-  if (/^\s*#/.test(line)) return '';
-  return /["']/.test(line) ? line : line.replace(/\s#.*$/, '');
-}
-
-/** [adam, sgd] needs no quotes in YAML. */
-function inline(value: string): Value {
-  if (/^~$/.test(value)) return null;
-  const read = literal(value);
-  if (typeof read === 'string' && /^\[.*\]$/.test(value)) {
-    return value
-      .slice(1, -1)
-      .split(',')
-      .map((part) => literal(part.trim()));
-  }
-  return read;
 }

@@ -6,10 +6,13 @@ import {
   makeRows,
   problemOfKey,
   readRows,
+  sumOf,
   withPasted,
   type ConfigEntry,
+  type Row,
   type ScriptView,
 } from './rows';
+import type { Value } from './values';
 
 const entry = (key: string, value: unknown): ConfigEntry =>
   ({ key, value, parent: null, is_changed: false, is_read: true }) as ConfigEntry;
@@ -66,4 +69,20 @@ test('a key is a name, once', () => {
   expect(problemOfKey('lr', rows)).toBe('is there already');
   expect(problemOfKey('1x', rows)).not.toBe(null);
   expect(problemOfKey('optimizer.lr', rows)).toBe(null);
+});
+
+test('the sum says which values are combined with which', () => {
+  const one = (key: string, before: Value, text: string): Row => ({
+    ...addedRow(key, before),
+    before,
+    text,
+    isAdded: false,
+  });
+  expect(sumOf([one('lr', 0.1, '0.1')])).toBe('Nothing is changed');
+  expect(sumOf([one('lr', 0.1, '0.1, 0.2'), one('layers', [8], '[8,8],[4,4]')])).toBe(
+    'lr 0.1 → [0.1, 0.2] × layers [8] → [[8,8], [4,4]]',
+  );
+  expect(sumOf([one('lr', 0.1, '0.1, 0.2'), one('depth', 2, '4'), one('name', 'a', 'b')])).toBe(
+    'depth 2 → 4, name a → b and 1 more',
+  );
 });

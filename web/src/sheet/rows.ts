@@ -1,6 +1,6 @@
 // The settings of a new run as rows of the sheet, and what they ask of the server.
 import type { Schema, Value } from '../api/types';
-import { readField } from './several';
+import { list, readField } from './several';
 import { isSame, kindOf, spell, type Kind } from './values';
 
 export interface Row {
@@ -133,4 +133,21 @@ export function problemOfKey(key: string, rows: readonly Row[]): string | null {
   if (key === '') return null;
   if (rows.some((one) => one.key === key)) return 'is there already';
   return /^[A-Za-z_][\w.\-/]*$/.test(key) ? null : 'begins with a letter; letters, digits, _ . - / follow';
+}
+
+const MOST_SUMMED = 2;
+
+/** 'lr 3e-4 → [1e-4, 1e-3] × depth 2 → [4, 8]', so that what one starts is said once more beside the button. */
+export function sumOf(rows: readonly Row[]): string {
+  const changed = rows.filter(isChanged).map((row) => ({ row, read: readField(row.text, row.kind) }));
+  if (changed.length === 0) return 'Nothing is changed';
+  const isMany = ({ read }: (typeof changed)[number]) => 'values' in read && read.values.length > 1;
+  const said = [...changed.filter((one) => !isMany(one)), ...changed.filter(isMany)].slice(0, MOST_SUMMED);
+  const text = said.map((one, at) => {
+    const { row, read } = one;
+    const before = row.isAdded || row.before === undefined ? '' : `${spell(row.before, row.kind)} → `;
+    const after = 'values' in read && read.values.length > 1 ? `[${list(read.values)}]` : row.text;
+    return `${at === 0 ? '' : isMany(said[at - 1]!) ? ' × ' : ', '}${row.key} ${before}${after}`;
+  });
+  return text.join('') + (changed.length > said.length ? ` and ${changed.length - said.length} more` : '');
 }

@@ -59,8 +59,18 @@ test('runs are counted over combinations and seeds, and the button says them', (
   expect(countRuns({}, 1)).toBe(1);
   expect(effect('Queue', 12, 'Queue')).toBe('Queue 12 runs');
   expect(effect('Run', 1, 'Run now')).toBe('Run now');
+  expect(effect('Run', 2, 'Run now')).toBe('Run 2 now');
 });
 
 test('a range shows its first and last values', () => {
   expect(preview([1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 1e-2])).toBe('6 values: 1e-5, 2e-5, 3e-5, … 0.01');
+});
+
+test('several lists are told apart', () => {
+  expect(
+    preview([
+      [8, 8],
+      [4, 4],
+    ]),
+  ).toBe('2 values: [8,8], [4,4]');
 });

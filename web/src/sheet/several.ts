@@ -1,6 +1,6 @@
 /** Several values in one field, one run for each: `0.1, 0.01`, `1…4`, `1e-5…1e-2 log`, `0…1 ×5`. */
 
-import { readOne, spellNumber, splitTop, type Kind, type Value } from './values';
+import { kindOf, readOne, spell, splitTop, type Kind, type Value } from './values';
 
 /** One value, several, or why it is neither. */
 export type Entered = { values: Value[]; isRange: boolean; warning?: string } | { problem: string };
@@ -89,14 +89,21 @@ export function countRuns(several: Record<string, Value[]>, seeds: number): numb
   return Object.values(several).reduce((product, values) => product * values.length, Math.max(1, seeds));
 }
 
-/** 'Queue 12 runs', 'Run now'. */
+/** 'Queue 12 runs', 'Run 12 now'. */
 export function effect(verb: 'Queue' | 'Run' | 'Save', runs: number, forOne: string): string {
-  return runs === 1 ? forOne : `${verb} ${runs.toLocaleString('en')} ${verb === 'Save' ? 'drafts' : 'runs'}`;
+  return runs === 1
+    ? forOne
+    : `${verb} ${runs.toLocaleString('en')} ${{ Save: 'drafts', Queue: 'runs', Run: 'now' }[verb]}`;
 }
 
 /** '12 values: 1e-5, 1.87e-5, … 0.01', so that a range shows what it means. */
 export function preview(values: Value[]): string {
-  const words = values.map((value) => (typeof value === 'number' ? spellNumber(value) : String(value)));
+  return `${values.length.toLocaleString('en')} values: ${list(values)}`;
+}
+
+/** '1e-5, 1.87e-5, … 0.01', and lists in their brackets. */
+export function list(values: Value[]): string {
+  const words = values.map((value) => spell(value, kindOf(value)));
   const shown = words.length <= 5 ? words : [...words.slice(0, 3), '…', words[words.length - 1]!];
-  return `${values.length.toLocaleString('en')} values: ${shown.join(', ').replace('…, ', '… ')}`;
+  return shown.join(', ').replace('…, ', '… ');
 }

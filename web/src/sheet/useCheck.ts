@@ -8,16 +8,15 @@ export type Checked = Schema<'LaunchChecked'>;
 
 const WAIT_MS = 250;
 
-/** The newest answer; the one before it stays until then. `null` asks nothing. */
-export function useCheck(asked: Asked | null): { checked: Checked | null; refusal: Refusal | null; isStale: boolean } {
-  const body = asked === null ? null : JSON.stringify(asked);
+/** The newest answer; the one before it stays until then. */
+export function useCheck(asked: Asked): { checked: Checked | null; refusal: Refusal | null; isStale: boolean } {
+  const body = JSON.stringify(asked);
   const [state, setState] = useState<{ of: string | null; checked: Checked | null; refusal: Refusal | null }>({
     of: null,
     checked: null,
     refusal: null,
   });
   useEffect(() => {
-    if (body === null) return undefined;
     let isNewest = true;
     const timer = setTimeout(() => {
       send<Checked>('/api/launch/check', JSON.parse(body))

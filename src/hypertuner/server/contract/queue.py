@@ -49,6 +49,8 @@ class QueueView(BaseModel):
     waiting: list[WaitingRun]
     left_s: float | None
     """Until the last of them has ended, about."""
+    unknown: int
+    """Runs of which nobody knows how long they take, taken for none in `left_s`: it is that much longer."""
 
 
 class MoveAsked(BaseModel):

@@ -91,6 +91,7 @@ class QueueSeen:
                 if entry.is_waiting
             ],
             left_s=ahead.left_s,
+            unknown=ahead.unknown,
         )
 
     def _all_entries(self) -> list[Entry]:

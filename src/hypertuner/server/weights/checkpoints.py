@@ -26,6 +26,8 @@ from hypertuner.store.layout import AttemptLayout
 MODEL = "model"
 """What stands for the checkpoint of a run that has no other file than its model.pt."""
 _BY_PLACE = ("saved_at", "size", "step", "run")
+_SETTING = "config."
+"""What the name of a setting begins with, where checkpoints are sorted by one of their runs' settings."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,12 @@ class Checkpoints:
     ) -> CheckpointsPage:
         """A window of the checkpoints of these runs; newest first unless `sort` says. Raises: QueryError."""
         runs = [Run(Path(row.folder)) for row in rows if row.checkpoints and row.folder]
-        if sort in (None, *_BY_PLACE):
-            places = _in_order([place for run in runs for place in self._places(run)], sort or "saved_at", descending)
+        if sort in (None, *_BY_PLACE) or sort.startswith(_SETTING):
+            places = [place for run in runs for place in self._places(run)]
+            if sort is not None and sort.startswith(_SETTING):
+                places = _by_setting(places, rows, sort.removeprefix(_SETTING), bool(descending))
+            else:
+                places = _in_order(places, sort or "saved_at", descending)
             matched, nbytes = len(places), sum(place.nbytes for place in places)
             of = {place.run.name: place.run for place in places[offset : offset + limit]}
             known = {(name, saved.file.step): saved for name, run in of.items() for saved in self.of(run)}
@@ -249,6 +255,22 @@ def _in_order(places: list[_Place], sort: str, descending: bool | None) -> list[
         "run": lambda place: (place.run.name, place.step),
     }
     return sorted(places, key=keys[sort], reverse=sort != "run" if descending is None else descending)
+
+
+def _by_setting(places: list[_Place], rows: Sequence[RunRow], key: str, descending: bool) -> list[_Place]:
+    """By what their runs have there: numbers, then everything else as text; at last those of runs without it."""
+    values = {row.name: row.config[key] for row in rows if row.config.get(key) is not None}
+    if rows and not any(key in row.config for row in rows):
+        todo = did_you_mean(key, sorted({known for row in rows for known in row.config}))
+        raise QueryError(f"No run here has the setting {key[:80]!r} to sort by.{todo}", query=key, position=0)
+
+    def rank(place: _Place) -> tuple[bool, float, str]:
+        value = values[place.run.name]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        return (False, value, "") if is_number else (True, 0.0, str(value))
+
+    present = sorted((place for place in places if place.run.name in values), key=rank, reverse=descending)
+    return present + [place for place in places if place.run.name not in values]
 
 
 def _told(path: Path) -> tuple[About | None, str | None]:

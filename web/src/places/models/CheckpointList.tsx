@@ -9,10 +9,15 @@ import { RunMark } from '../../parts/RunMark';
 import { VirtualList } from '../../parts/VirtualList';
 import css from './Models.module.css';
 import { checkpointItems } from './doing';
+import type { CheckpointColumn } from './columns';
 import type { Checkpoints } from './useCheckpoints';
+
+/** Columns beside an open model. */
+const MOST_BESIDE = 2;
 
 interface Props {
   pages: Checkpoints;
+  columns: readonly CheckpointColumn[];
   sort: string;
   isReversed: boolean;
   onSort: (name: string) => void;
@@ -20,14 +25,9 @@ interface Props {
   onModel: (reference: string | null, replace?: boolean) => void;
 }
 
-const MOST_METRICS = 4;
-
-export function CheckpointList({ pages, sort, isReversed, onSort, model, onModel }: Props) {
-  const metrics = [...new Set([...(pages.metrics.includes(sort) ? [sort] : []), ...pages.metrics])].slice(
-    0,
-    model ? 2 : MOST_METRICS,
-  );
-  const columns = `16px minmax(100px, 1.4fr) 64px minmax(80px, 1fr) ${metrics.map(() => 'minmax(72px, 1fr)').join(' ')} 60px 60px`;
+export function CheckpointList({ pages, columns: chosen, sort, isReversed, onSort, model, onModel }: Props) {
+  const shown = model ? chosen.slice(0, MOST_BESIDE) : chosen;
+  const columns = `16px minmax(100px, 1.4fr) 64px minmax(80px, 1fr) ${shown.map(() => 'minmax(72px, 1fr)').join(' ')} 60px 60px`;
   const head = (name: string, text: string, isNumber = false) => (
     <button
       type="button"
@@ -56,9 +56,9 @@ export function CheckpointList({ pages, sort, isReversed, onSort, model, onModel
         {head('run', 'run')}
         {head('step', 'step', true)}
         <span />
-        {metrics.map((metric) => (
-          <span key={metric} className={css.right}>
-            {head(metric, metric, true)}
+        {shown.map((column) => (
+          <span key={column.id} className={css.right}>
+            {head(column.sort, column.key, true)}
           </span>
         ))}
         {head('size', 'size', true)}
@@ -112,15 +112,14 @@ export function CheckpointList({ pages, sort, isReversed, onSort, model, onModel
                 )}
                 {row.problem && <span className={css.bad}>cannot be read</span>}
               </span>
-              {metrics.map((metric) => (
-                <span
-                  key={metric}
-                  className={css.right}
-                  data-tip={exactValue(row.metrics[metric] as Value | undefined)}
-                >
-                  {value(row.metrics[metric] as Value | undefined)}
-                </span>
-              ))}
+              {shown.map(({ id, key, isSetting }) => {
+                const cell = (isSetting ? run?.config[key] : row.metrics[key]) as Value | undefined;
+                return (
+                  <span key={id} className={css.right} data-tip={exactValue(cell)}>
+                    {value(cell)}
+                  </span>
+                );
+              })}
               <span className={css.right}>{bytes(row.nbytes)}</span>
               <span
                 className={names(css.right, css.soft)}

@@ -64,7 +64,8 @@ export function Room({ onClose }: { onClose: () => void }) {
         {shown && (
           <>
             <p role="status">
-              {plural(shown.items.length, 'thing')} would go, {bytes(shown.frees_bytes)}. {shown.message}
+              {shown.items.length > 0 && `${plural(shown.items.length, 'thing')}: `}
+              {shown.message}
             </p>
             {shown.items.length > 0 && (
               <VirtualList label="What would go" className={css.roomList} count={shown.items.length} rowHeight={26}>
@@ -73,7 +74,9 @@ export function Room({ onClose }: { onClose: () => void }) {
                   return (
                     <div key={at} className={css.roomRow}>
                       <b>{item.run}</b>
-                      <span className={css.soft}>{item.what}</span>
+                      <span className={css.soft} data-tip={item.what}>
+                        <bdi>{item.what}</bdi>
+                      </span>
                       <span>{bytes(item.nbytes)}</span>
                     </div>
                   );

@@ -14,7 +14,7 @@ export interface Checkpoints {
   refusal: Refusal | null;
   row(index: number): CheckpointRow | undefined;
   run(name: string): RunRow | undefined;
-  /** Names of the metrics of what was fetched, the most frequent first. */
+  /** Names of the metrics of the first of them, the most frequent first; they stay the same as one scrolls. */
   metrics: string[];
   need(first: number, last: number): void;
 }
@@ -47,7 +47,11 @@ export function useCheckpoints(query: string, sort: string, isReversed: boolean,
     return () => reader.stop();
   }, [reader]);
   const need = useCallback((first: number, last: number) => reader.need(first, last), [reader]);
-  const metrics = useMemo(() => frequent(held.rows.values()), [held.rows]);
+  // Only of the first window: columns that come and go as one scrolls cannot be read.
+  const metrics = useMemo(
+    () => frequent([...held.rows].flatMap(([at, row]) => (at < WINDOW ? [row] : []))),
+    [held.rows],
+  );
   return { ...held, metrics, need, row: (index) => held.rows.get(index), run: (name) => held.runs.get(name) };
 }
 
@@ -123,5 +127,5 @@ function frequent(rows: Iterable<CheckpointRow>): string[] {
   const counts = new Map<string, number>();
   for (const row of rows)
     for (const metric of Object.keys(row.metrics)) counts.set(metric, (counts.get(metric) ?? 0) + 1);
-  return [...counts].sort((a, b) => b[1] - a[1]).map(([metric]) => metric);
+  return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).map(([metric]) => metric);
 }

@@ -111,7 +111,12 @@ export function Waiting({ queue, rows, mayRun, onMove }: Props) {
               </button>
               <span className={css.label}>{one.label}</span>
               <span className={css.reason}>{one.is_held ? 'held' : one.reason}</span>
-              <span className={css.takes}>{one.takes_s === null ? '' : `≈ ${duration(one.takes_s)}`}</span>
+              <span
+                className={css.takes}
+                data-tip="How long it runs once it has started, about: as long as runs like it did"
+              >
+                {one.takes_s === null ? '' : `takes ≈ ${duration(one.takes_s)}`}
+              </span>
               <IconButton
                 icon="more"
                 label={`More to do with ${one.name}`}

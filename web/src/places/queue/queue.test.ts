@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 
+import type { QueueView } from '../../api/types';
 import { moved, moveTo } from './order';
+import { outlook } from './outlook';
 import { areaPaths } from './strip';
 
 const order = ['a', 'b', 'c'];
@@ -30,4 +32,13 @@ test('a strip has a gap where nothing was sampled', () => {
   const { line } = areaPaths(samples, 102, 600, 20);
   expect(line.match(/M/g)).toHaveLength(2);
   expect(areaPaths([{ time: 0, share: null }], 0, 600, 20).line).toBe('');
+});
+
+test('the queue says how long it takes, and what it does not know of that', () => {
+  const queue = { left_s: 14, unknown: 0, running: [{}], waiting: [{}] } as QueueView;
+  expect(outlook(queue)).toBe(' · all done in about 14 s');
+  expect(outlook({ ...queue, unknown: 1 })).toBe(
+    ' · all done in at least 14 s: how long 1 of them will take is unknown',
+  );
+  expect(outlook({ ...queue, left_s: null, unknown: 2 })).toBe('');
 });

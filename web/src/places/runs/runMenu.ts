@@ -1,6 +1,6 @@
 // What can be done to a run, or to all that are selected: the same list at the right button and below the table.
-import { Refusal, download } from '../../api/ask';
-import { session, may } from '../../api/session';
+import { download } from '../../api/ask';
+import { session, whyNot } from '../../api/session';
 import type { Action, RunRow } from '../../api/types';
 import { act } from '../../app/actions';
 import { openNewRun, openRun } from '../../app/view';
@@ -11,9 +11,7 @@ import { togglePin } from './pins';
 const STILL_GOING = ['running'];
 
 export function forbidden(scope: 'edit' | 'run'): string | null {
-  const who = session.get();
-  if (who === null || who instanceof Refusal) return 'Not connected';
-  return may(who, scope) ? null : `This link may not: it lacks the right to ${scope}`;
+  return whyNot(session.get(), scope);
 }
 
 /** `rows`: of those that are known. `query`: what they all match, where nobody has named them. */
