@@ -123,7 +123,8 @@ def test_a_new_run_that_is_opened_while_the_server_is_gone_can_be_made_when_it_i
     window.may_fail = True
     tab = window.open()
     tab.get_by_text("No runs yet").wait_for()
-    tab.wait_for_load_state("networkidle")
+    read = "performance.getEntriesByType('resource').some(one => one.name.includes('NewRunSheet'))"
+    until(tab, lambda: tab.evaluate(read), "the sheet is there before it is asked for")
     window.served.close()
     os.killpg(window.served.process.pid, signal.SIGKILL)
     window.served.process.wait()

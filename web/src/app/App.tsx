@@ -50,15 +50,13 @@ export function App() {
     { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
   ];
   useKeys(keys);
-<<<<<<< HEAD
   useFilterSelection();
-=======
-  useDefaultSelection();
-  // It opens also while the server is gone, so it is here before it is asked for.
+  // It opens also while the server is gone, so it is here before it is asked for; after what is looked at first.
   useEffect(() => {
-    if (who !== null) void readNewRunSheet().catch(() => undefined);
+    if (who === null) return undefined;
+    const later = setTimeout(() => void readNewRunSheet().catch(() => undefined), 1000);
+    return () => clearTimeout(later);
   }, [who]);
->>>>>>> sheet
   const project = who && !(who instanceof Refusal) ? who.project : '';
   useEffect(() => {
     document.title = [view.open ?? TITLES[place], project || 'hypertuner'].join(' · ');
