@@ -44,9 +44,10 @@ def test_select_all_takes_every_run_that_matches_and_says_how_many_the_charts_sh
     make_folders(tmp_path / "storage", 500, 2)
     window = serve(tmp_path)
     tab = window.open("/runs?q=dropout < 0.6")
-    until(tab, lambda: len(names(tab)) > 10, "rows are there")
+    expect(tab.get_by_text(" of 500 runs")).to_be_visible(timeout=LONG_MS)
     matched = window.served.ask("GET", "/api/runs?query=dropout%20%3C%200.6&limit=1").json["matched"]
     assert 200 < matched < 500
+    expect(tab.get_by_text(f"{matched} of 500 runs")).to_be_visible(timeout=LONG_MS)
     tab.get_by_role("checkbox", name="Select all").click()
     expect(tab.get_by_text(f"{matched} runs", exact=True).first).to_be_visible()
     expect(tab.get_by_text("charts show the newest 200")).to_be_visible()

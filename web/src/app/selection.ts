@@ -129,7 +129,8 @@ export function useFilterSelection(): void {
     };
     const states = new Map<string, string>();
     const stop = live.on('rows', (message) => {
-      const isOther = message.gone.length > 0 || message.rows.some((row) => states.get(row.name) !== row.state);
+      const isOther =
+        message.has_more || message.gone.length > 0 || message.rows.some((row) => states.get(row.name) !== row.state);
       message.rows.forEach((row) => states.set(row.name, row.state));
       if (isOther) soon ??= setTimeout(read, 300);
     });
