@@ -74,7 +74,7 @@ def share(storage: Storage, *, edit: bool, host: str, port: int | None) -> None:
     say(f"Whoever opens it may {may}. It holds for the runs in {storage.path}, until the file")
     say(f"  {settings.config_folder() / 'token'} is deleted, which makes all addresses of yours void.")
     if not _is_answered(host, number):
-        say(f"Nothing answers there now. Start hypertuner, or name the port that it has: --port (not {number}).")
+        say(f"Nothing answers at port {number} now. Start hypertuner, or name the port of the one that runs: --port N")
 
 
 def _is_answered(host: str, port: int) -> bool:
