@@ -27,6 +27,7 @@ from rich.console import Console
 from benchmarks import (
     background,
     file_size,
+    gpu,
     gui,
     import_time,
     kills,
@@ -44,7 +45,20 @@ from benchmarks import (
 from benchmarks.measurement import REPOSITORY
 from benchmarks.options import Options
 
-_ALL = (log_rate, kills, import_time, start, file_size, save_load, background, many_tensors, list_runs, server, gui)
+_ALL = (
+    log_rate,
+    kills,
+    import_time,
+    start,
+    file_size,
+    save_load,
+    background,
+    gpu,
+    many_tensors,
+    list_runs,
+    server,
+    gui,
+)
 BENCHMARKS = {one.NAME: one for one in _ALL}
 
 

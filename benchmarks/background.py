@@ -56,7 +56,7 @@ def measure(options: Options, folder: Path) -> Iterator[Measurement]:
             yield median(NAME, blocked(size, tensors), name, "s", waited, megabytes=size, tensors=tensors)
     size = options.pick(tiny=0.5, quick=100.0, normal=100.0, full=500.0)
     for name in _ways():
-        grown = children.call("benchmarks.background:memory", folder / f"m-{_plain(name)}", name, size)
+        grown = children.call("benchmarks.background:memory", folder / f"m-{plain(name)}", name, size)
         yield median(NAME, f"memory, {size:g} MB", name, "share", [grown / (size * 1e6)], megabytes=size)
     size = options.pick(tiny=0.5, quick=50.0, normal=100.0)
     found = children.call("benchmarks.background:steps", folder / "steps", size, rounds)
@@ -139,10 +139,16 @@ class Dcp(Way):
         """Arguments besides the state and the place."""
         return {}
 
+    def staged(self, saving: Any) -> None:
+        """Wait until training may change what is saved."""
+
     def begin(self, model: Any, path: Path, number: int) -> Callable[[], object]:
         from torch.distributed.checkpoint.state_dict_saver import async_save
 
-        saving: Any = async_save({"model": model.state_dict()}, checkpoint_id=str(path), **self.options())
+        # A plain dict: stagers of some releases cannot copy an OrderedDict.
+        state = {"model": dict(model.state_dict())}
+        saving: Any = async_save(state, checkpoint_id=str(path), **self.options())
+        self.staged(saving)
         end: Callable[[], object] = getattr(saving, "upload_completion", saving).result
         return end
 
@@ -183,7 +189,7 @@ def saves(size: float, tensors: int, rounds: int) -> dict[str, tuple[list[float]
         way.start(model)
     for number in range(rounds + 2):
         for name, way in ways.items():
-            path = Path.cwd() / f"{_plain(name)}-{number}"
+            path = Path.cwd() / f"{plain(name)}-{number}"
             os.sync()
             begun = time.perf_counter()
             end = way.begin(model, path, number)
@@ -244,7 +250,7 @@ def steps(size: float, rounds: int) -> dict[str, list[float]]:
     train()
     for number in range(rounds + 1):
         for name, way in ways.items():
-            path = Path.cwd() / f"{_plain(name)}-{number}"
+            path = Path.cwd() / f"{plain(name)}-{number}"
             os.sync()
             alone = train()
             end = way.begin(model, path, number)
@@ -257,7 +263,8 @@ def steps(size: float, rounds: int) -> dict[str, list[float]]:
     return found
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name as a part of a file's."""
     return re.sub(r"\W+", "-", name)
 
 

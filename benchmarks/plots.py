@@ -16,6 +16,7 @@ _PICTURES = {
     "import": ("the package", "and the names that log"),
     "save": ("save 100 MB", "load 100 MB"),
     "background": ("blocked, 500 MB", "durable, 500 MB", "20 steps after a save, 100 MB"),
+    "gpu": ("blocked, 1000 MB in 300 tensors", "load 1000 MB onto the GPU"),
     "lazy": ("index + tensors",),
     "gui": ("first chart", "first paint", "main thread blocked", "JavaScript on the wire"),
 }

@@ -18,6 +18,7 @@ TITLES = {
     "size": "File size",
     "save": "save() and load()",
     "background": "Saving in the background",
+    "gpu": "On a GPU",
     "lazy": "5,000 tensors",
     "runs": "Listing runs",
     "server": "The GUI's server",

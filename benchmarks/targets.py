@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks import background, file_size, gui, import_time, kills, list_runs, log_rate, many_tensors, server, start
+from benchmarks import (
+    background,
+    file_size,
+    gpu,
+    gui,
+    import_time,
+    kills,
+    list_runs,
+    log_rate,
+    many_tensors,
+    server,
+    start,
+)
 from benchmarks.measurement import OURS, Measurement
 
 
@@ -67,6 +79,9 @@ TARGETS: tuple[Target, ...] = (
         for size in (100, 500, 1000)
         for peer, times in (("bare memmove", 1.1), ("dcp.async_save", 0.6), ("torch.save", 0.25))
     ),
+    Target(gpu.NAME, gpu.BLOCKED, gpu.CLONE, times=1.3),
+    Target(gpu.NAME, gpu.BLOCKED, "dcp.async_save", times=0.02),
+    Target(gpu.NAME, gpu.LOAD, gpu.SAFETENSORS, times=0.4),
     Target(many_tensors.NAME, many_tensors.BOTH, "safetensors load_file", times=0.5),
     Target(list_runs.NAME, list_runs.WARM, at_most=1.0),
     Target(server.NAME, server.first_rows(100_000), at_most=0.2),

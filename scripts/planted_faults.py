@@ -282,18 +282,25 @@ FAULTS = (
     ),
     Fault(
         "a save in the background keeps references to the tensors",
-        "frameworks/torch/state.py",
-        "            if self._copy:\n                copied",
-        "            if False and self._copy:\n                copied",
+        "frameworks/torch/placing.py",
+        "            if not self._copy:\n                self._left",
+        "            if True:\n                self._left",
         (_BACKGROUND, f"{_TEARS}::test_no_optimizer_tears_a_save"),
     ),
     Fault(
         "a save in the background keeps references to lists and dicts",
-        "frameworks/torch/state.py",
-        "def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:\n",
-        "def _replace(value: Any, placed: Mapping[int, torch.Tensor]) -> Any:\n    tensors: list[torch.Tensor] = []\n"
+        "frameworks/torch/placing.py",
+        "def _replace(value: Any, placed: Iterator[torch.Tensor]) -> Any:\n",
+        "def _replace(value: Any, placed: Iterator[torch.Tensor]) -> Any:\n    tensors: list[torch.Tensor] = []\n"
         "    _collect(value, tensors)\n    if not tensors:\n        return value\n",
         (_BACKGROUND,),
+    ),
+    Fault(
+        "where tensors go is not found out again when they share otherwise",
+        "frameworks/torch/placing.py",
+        "if not isinstance(plan, _Plan) or plan.key != key:",
+        "if not isinstance(plan, _Plan) or len(plan.key[1]) != len(rows):",
+        ("tests/frameworks/test_placing.py",),
     ),
     Fault(
         "the model's source is looked up when the save is written",

@@ -196,7 +196,7 @@ for how in ({}, {"verify": "full"}):
 """
     )
     for how in ("map", "read"):
-        run_script(script, env={"HYPERTUNER_READ": how})
+        run_script(script.replace('"r"', f'"{how}"'), env={"HYPERTUNER_READ": how})
 
 
 def test_weights_come_into_page_locked_memory(run_script):
@@ -239,3 +239,40 @@ def test_the_gpus_are_listed_as_cuda_sees_them_with_this_process_as_a_holder(run
     assert told["use"] == [told["uuid"][0], True, True]
     # In a container the driver may tell none, or the numbers that processes have outside.
     assert told["pid"] in told["holders"] or os.path.exists("/.dockerenv") or not told["holders"]
+
+
+def test_a_save_of_a_gpus_model_in_the_background_is_what_it_was_at_the_call(run_script):
+    """By clones; and by kernels that wait, where the GPU has no room for them."""
+    run_script(
+        """
+import torch, hypertuner
+from hypertuner.frameworks.torch import staging
+
+net = torch.nn.Sequential(*[torch.nn.Linear(512, 512) for _ in range(40)]).cuda()
+optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+x = torch.randn(2048, 512, device="cuda")
+
+def train():
+    for _ in range(5):
+        optimizer.zero_grad(); net(x).square().mean().backward(); optimizer.step()
+
+for name, room in (("cloned", staging._has_room), ("gated", lambda device, nbytes: False)):
+    staging._has_room = room
+    with hypertuner.new_run(name=name):
+        saver = hypertuner.Saver(net, optimizer=optimizer, background=True, keep_last=9, keep_trail=0)
+        wanted = {}
+        for step in range(6):
+            train()
+            wanted[step] = {key: value.clone() for key, value in net.state_dict().items()}
+            saved = saver.save(step=step)
+            train()
+            saved.wait()
+    for step, values in wanted.items():
+        found = hypertuner.load(f"{name}@{step}", weights=True)
+        for key in net.state_dict():
+            assert values[key].isfinite().all()
+            assert torch.equal(found[key].cpu(), values[key].cpu()), (name, step, key)
+    (stage,) = saver._adapter._staging._free
+    assert all(flat.is_pinned() for flat, _ in stage.plan._fetches)
+"""
+    )

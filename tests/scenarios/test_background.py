@@ -353,9 +353,9 @@ def test_memory_is_kept_from_save_to_save(storage):
         for step in range(3):
             saver.save(step=step).wait()
             (stage,) = saver._adapter._staging._free
-            stages.append((stage, [storage.data_ptr() for storage, _ in stage._storages]))
+            stages.append((stage, [slab.memory for slab in stage.plain._slabs]))
         assert stages[0] == stages[1] == stages[2]
-        assert len(stages[0][1]) >= 2
+        assert stages[0][1]
 
 
 def test_what_saving_cost_is_said_when_it_was_much(storage, monkeypatch, capsys):

@@ -40,16 +40,18 @@ class TorchAdapter:
 
     def prepare(self, model: modules.Model) -> None:
         """Have memory ready for the first capture that copies; what an optimizer will hold is not known yet."""
-        storages: dict[int, int] = {}
+        plain: dict[int, int] = {}
+        on_gpus: dict[int, int] = {}
         for tensor in State.names_of(model).values():
             if not isinstance(tensor, torch.Tensor) or isinstance(
                 tensor, (UninitializedParameter, UninitializedBuffer)
             ):
                 continue
-            if tensor.device.type == "cpu" and tensor.layout == torch.strided:
+            if tensor.device.type in ("cpu", "cuda") and tensor.layout == torch.strided and tensor.numel():
                 storage = tensor.untyped_storage()
-                storages[storage.data_ptr()] = storage.nbytes()
-        self._staging.prepare([nbytes for nbytes in storages.values() if nbytes])
+                sizes = plain if tensor.device.type == "cpu" else on_gpus
+                sizes[storage.data_ptr()] = storage.nbytes()
+        self._staging.prepare(list(plain.values()), sum(on_gpus.values()))
 
     def capture(
         self,

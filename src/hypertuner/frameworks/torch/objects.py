@@ -70,7 +70,7 @@ class _Pickler(pickle.Pickler):
         self.extra: dict[str, torch.Tensor] = {}
         self._state = state
         self._recording = recording
-        self._named = dict(state.names)
+        self._own_names: dict[int, str] = {}
         self._keep: list[Any] = []
         self._references: dict[Any, tuple[Any, ...] | None] = {}
         self._paths: dict[int, str] = {}
@@ -109,14 +109,13 @@ class _Pickler(pickle.Pickler):
         if type(tensor) not in (torch.Tensor, nn.Parameter):
             return None
         self._keep.append(tensor)  # an id names an object only while it lives
-        part = "state_dict"
-        name = self._named.get(id(tensor))
-        if name is None or name in self.extra:
-            part = "module_tensors"
+        part, name = "state_dict", self._state.name_of(tensor)
+        if name is None:
+            part, name = "module_tensors", self._own_names.get(id(tensor))
             if name is None:
                 name = self._hints.get(id(tensor), "tensor")
                 name = name if name not in self.extra else f"{name}#{len(self.extra)}"
-                self._named[id(tensor)] = name
+                self._own_names[id(tensor)] = name
                 self.extra[name] = tensor
         notes = {key: value for key, value in vars(tensor).items() if isinstance(value, (bool, int, float, str))}
         is_parameter = type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter)

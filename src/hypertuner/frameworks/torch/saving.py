@@ -16,8 +16,9 @@ from hypertuner.checkpoint.recipe.recording import Recording
 from hypertuner.errors import CheckpointError, first_line
 from hypertuner.frameworks.torch import modules, objects, training
 from hypertuner.frameworks.torch.layout import layout
+from hypertuner.frameworks.torch.placing import on_cpu
 from hypertuner.frameworks.torch.staging import Stage
-from hypertuner.frameworks.torch.state import State, is_plain, on_cpu
+from hypertuner.frameworks.torch.state import State, is_plain
 from hypertuner.frameworks.torch.storages import bytes_of
 from hypertuner.store.said import say
 
@@ -73,7 +74,7 @@ class Capture:
             "training": sorted(saved.get("kinds", {})),
             "module_problem": problem,
             "environment": {
-                "device": _devices(model),
+                "device": _devices(state),
                 "framework": {"name": "torch", "version": str(torch.__version__), "platform": platform.platform()},
             },
         }
@@ -119,8 +120,8 @@ def _say_weights_only(model: modules.Model, problem: str) -> None:
         )
 
 
-def _devices(model: modules.Model) -> list[str]:
-    found = {tensor.device for _, module in modules.parts_of(model) for tensor in module.parameters()}
+def _devices(state: State) -> list[str]:
+    found = {value.device for value in state.values.values() if isinstance(value, torch.Tensor)}
     return sorted(
         f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device) for device in found
     )

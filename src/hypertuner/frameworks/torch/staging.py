@@ -5,21 +5,105 @@ faster on an idle machine and several times slower where data loaders keep the c
 save to the next, because touching new memory costs more than copying into it.
 
 On a GPU the tensors are cloned there, in the order of the stream that trains, so that whatever changes them later comes
-after the copy, and brought into pinned memory by a stream of our own. Where the GPU has no room for clones, its next
-kernels wait until the tensors are copied out; the script does not.
+after the copy, and brought into page-locked memory by a stream of our own. Where the GPU has no room for clones, its
+next kernels wait until the tensors are copied out; the script does not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
+import os
 import threading
+import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from hypertuner.errors import CheckpointError, first_line
 
 _MOST_STAGES = 2
 _HEADROOM = 1.1
 """Clones are made where so many times their size is free."""
+_ALIGNED = 64
+_PORTABLE = 1  # cudaHostRegisterPortable: page-locked for every device
+
+
+class _Slab:
+    """Touched memory in one piece. With `locked` the GPU copies into it by itself, where it agrees to lock it.
+
+    Shared with processes that are forked: memory of our own would have to be copied, page by page, into new memory by
+    the first save after data loader workers have been started.
+    """
+
+    def __init__(self, nbytes: int, *, locked: bool) -> None:
+        self.nbytes = nbytes
+        try:
+            self.memory = mmap.mmap(-1, nbytes)
+        except (OSError, MemoryError) as error:
+            raise CheckpointError(
+                f"There is no memory for a copy of {nbytes / 1e9:.2g} GB of this model: {first_line(error)}.\n"
+                "  Saver(..., background=False) needs none on the CPU: training waits while it writes."
+            ) from error
+        address = torch.frombuffer(self.memory, dtype=torch.uint8).data_ptr()
+        ctypes.memset(address, 0, nbytes)
+        # One call for all of it: torch's own page-locked tensors cost ten times as much to make, and take twice the
+        # memory where sizes are just above a power of two.
+        if locked and not int(_runtime().cudaHostRegister(address, nbytes, _PORTABLE)):
+            weakref.finalize(self, _unlock, self.memory, address, os.getpid()).atexit = False
+
+
+def _unlock(memory: mmap.mmap, address: int, pid: int) -> None:
+    """Before the memory goes, which this call still holds; a process that was forked has no part in it."""
+    if os.getpid() == pid:
+        _runtime().cudaHostUnregister(address)
+
+
+def _runtime() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]  # untyped in torch
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a slab."""
+
+    memory: mmap.mmap
+    start: int
+    nbytes: int
+
+    def at(self, start: int, nbytes: int) -> torch.UntypedStorage:
+        """A storage of so many bytes of it."""
+        flat = torch.frombuffer(self.memory, dtype=torch.uint8, count=nbytes, offset=self.start + start)
+        return flat.untyped_storage()
+
+
+class Memory:
+    """Regions of given sizes, out of slabs that are kept."""
+
+    def __init__(self, *, locked: bool) -> None:
+        self._locked = locked
+        self._slabs: list[_Slab] = []
+
+    def cut(self, sizes: Sequence[int]) -> list[Region]:
+        """A region of each size in bytes, none of them 0. What was cut before is memory of these now."""
+        regions: list[Region] = []
+        whole = [-(-nbytes // _ALIGNED) * _ALIGNED for nbytes in sizes]
+        kept, slabs = self._slabs, []
+        self._slabs = []
+        end = start = 0
+        for place, nbytes in enumerate(sizes):
+            if start + whole[place] > end:
+                while kept and kept[0].nbytes < whole[place]:
+                    kept.pop(0)
+                slabs.append(kept.pop(0) if kept else _Slab(sum(whole[place:]), locked=self._locked))
+                start, end = 0, slabs[-1].nbytes
+            regions.append(Region(slabs[-1].memory, start, nbytes))
+            start += whole[place]
+        self._slabs = slabs
+        return regions
 
 
 class Stage:
@@ -27,65 +111,44 @@ class Stage:
 
     def __init__(self, pool: Staging) -> None:
         self._pool = pool
-        self._storages: list[tuple[torch.UntypedStorage, bool]] = []
-        self._taken = 0
-        self._moves: list[tuple[torch.UntypedStorage, torch.UntypedStorage]] = []
+        self.plain = Memory(locked=False)
+        self.locked = Memory(locked=True)
+        self.plan: Any = None
+        """Whatever a capture wants to find again in the next one that is given this memory."""
         self._fetches: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._cloned: list[tuple[torch.device, torch.cuda.Event]] = []
         self._coming: list[torch.cuda.Event] = []
 
-    def copy(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
-        """A copy of a storage on the CPU; it holds its bytes after `start`."""
-        nbytes = storage.nbytes()
-        copied = self._take(nbytes, pinned=False)
-        if nbytes:
-            self._moves.append((copied, storage))
-        return copied
+    def fetch(self, pairs: Sequence[tuple[torch.Tensor, Sequence[torch.Tensor]]], *, clone: bool) -> None:
+        """Begin to copy tensors on a GPU into memory here, which holds them after `finish`; once.
 
-    def fetch(self, flat: torch.Tensor) -> torch.Tensor:
-        """A copy on the CPU of a contiguous tensor on another device; it holds its values after `finish`."""
-        if flat.device.type != "cuda":
-            return flat.to("cpu", copy=True)
-        storage = self._take(flat.numel() * flat.element_size(), pinned=True)
-        fetched = torch.empty(0, dtype=flat.dtype).set_(storage, 0, flat.shape, flat.stride())
-        self._fetches.append((fetched, flat))
-        return fetched
-
-    def start(self, *, clone: bool) -> None:
-        """Copy, and begin to fetch. With `clone`, what happens to the tensors after this does not reach the copies."""
-        # One after another: Python's work between two of them would find the caches swept each time.
-        for copied, storage in self._moves:
-            ctypes.memmove(copied.data_ptr(), storage.data_ptr(), storage.nbytes())
-        self._moves.clear()
-        by_device: dict[torch.device, list[int]] = {}
-        for place, (_, flat) in enumerate(self._fetches):
-            by_device.setdefault(flat.device, []).append(place)
-        for device, places in by_device.items():
+        Each pair is a flat tensor and what comes into it, one after the other: flat, of its dtype, on one device. With
+        `clone`, what happens to the tensors after this does not reach the copies.
+        """
+        by_device: dict[torch.device, list[tuple[torch.Tensor, Sequence[torch.Tensor]]]] = {}
+        for fetched, parts in pairs:
+            by_device.setdefault(parts[0].device, []).append((fetched, parts))
+        for device, some in by_device.items():
             with torch.cuda.device(device):
                 current = torch.cuda.current_stream(device)
-                if clone and self._has_room(device, places):
-                    for place in places:
-                        fetched, flat = self._fetches[place]
-                        self._fetches[place] = (fetched, flat.clone())
+                clones = _clones(device, some) if clone else None
+                if clones is not None:
+                    self._fetches += zip([fetched for fetched, _ in some], clones, strict=True)
                     self._cloned.append((device, current.record_event()))
-                else:
-                    self._coming.append(self._bring(device, current.record_event()))
-                    current.wait_event(self._coming[-1])
-
-    def _has_room(self, device: torch.device, places: list[int]) -> bool:
-        wanted = sum(self._fetches[place][1].nbytes for place in places)
-        free = torch.cuda.mem_get_info(device)[0]
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return wanted * _HEADROOM <= free + kept
+                    continue
+                for fetched, parts in some:
+                    self._fetches += zip(torch.split(fetched, [part.numel() for part in parts]), parts, strict=True)
+                self._coming.append(self._bring(device, current.record_event()))
+                current.wait_event(self._coming[-1])
 
     def _bring(self, device: torch.device, after: torch.cuda.Event) -> torch.cuda.Event:
-        """Copy into pinned memory on a stream of our own, after `after`; the event that says it is done."""
+        """Copy into our memory on a stream of our own, after `after`; the event that says it is done."""
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped in torch
         stream.wait_event(after)
         with torch.cuda.stream(stream):
-            for fetched, flat in self._fetches:
-                if flat.device == device:
-                    fetched.copy_(flat, non_blocking=True)
+            for fetched, there in self._fetches:
+                if there.device == device:
+                    fetched.copy_(there, non_blocking=True)
         done: torch.cuda.Event = stream.record_event()
         return done
 
@@ -97,7 +160,6 @@ class Stage:
         self._forget()
 
     def _forget(self) -> None:
-        self._moves.clear()
         self._cloned.clear()
         self._coming.clear()
         self._fetches.clear()
@@ -105,21 +167,25 @@ class Stage:
     def release(self) -> None:
         """Give the memory back to the next capture; once."""
         self._forget()
-        del self._storages[self._taken :]
-        self._taken = 0
         self._pool.put_back(self)
 
-    def _take(self, nbytes: int, *, pinned: bool) -> torch.UntypedStorage:
-        """Memory for one storage: what the last capture had in this place, where it is of the same kind and size."""
-        place, self._taken = self._taken, self._taken + 1
-        if place < len(self._storages):
-            kept, is_pinned = self._storages[place]
-            if kept.nbytes() == nbytes and is_pinned == pinned:
-                return kept
-            del self._storages[place:]
-        made = torch.empty(nbytes, dtype=torch.uint8, pin_memory=pinned and nbytes > 0).untyped_storage()
-        self._storages.append((made, pinned))
-        return made
+
+def _clones(
+    device: torch.device, pairs: Sequence[tuple[torch.Tensor, Sequence[torch.Tensor]]]
+) -> list[torch.Tensor] | None:
+    """What each pair is to hold, copied on the GPU, hundreds of tensors in one kernel; None where it has no room."""
+    if not _has_room(device, sum(fetched.nbytes for fetched, _ in pairs)):
+        return None
+    with torch.no_grad(), contextlib.suppress(torch.OutOfMemoryError):  # room there is, but in pieces
+        return [torch.cat(list(parts)) if len(parts) > 1 else parts[0].clone() for _, parts in pairs]
+    return None
+
+
+def _has_room(device: torch.device, nbytes: int) -> bool:
+    wanted = nbytes * _HEADROOM
+    free: int = torch.cuda.mem_get_info(device)[0]
+    # Asked only where it matters: to count what torch keeps takes as long as to clone a hundred tensors.
+    return wanted <= free or wanted <= free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 class Staging:
@@ -127,26 +193,28 @@ class Staging:
 
     def __init__(self) -> None:
         self._free: list[Stage] = []
-        self._touching: threading.Thread | None = None
+        self._preparing: threading.Thread | None = None
 
-    def prepare(self, sizes: Sequence[int]) -> None:
-        """Make and touch memory for storages of these sizes, in bytes, while the script goes on."""
+    def prepare(self, plain: Sequence[int], on_gpus: int) -> None:
+        """Make and touch memory, while the script goes on: for storages here of these sizes, and for so many bytes of
+        GPUs."""
 
-        def touch() -> None:
+        def make() -> None:
             stage = Stage(self)
-            for nbytes in sizes:
-                storage = stage._take(nbytes, pinned=False)
-                ctypes.memset(storage.data_ptr(), 0, nbytes)
+            with contextlib.suppress(OSError, RuntimeError, MemoryError):  # the capture says it, if it is so still
+                stage.plain.cut(plain)
+                if on_gpus:
+                    stage.locked.cut([on_gpus])
             stage.release()
 
-        self._touching = threading.Thread(target=touch, name="hypertuner-memory", daemon=True)
-        self._touching.start()
+        self._preparing = threading.Thread(target=make, name="hypertuner-memory", daemon=True)
+        self._preparing.start()
 
     def stage(self) -> Stage:
         """A stage to copy into."""
-        if self._touching is not None:
-            self._touching.join()
-            self._touching = None
+        if self._preparing is not None:
+            self._preparing.join()
+            self._preparing = None
         return self._free.pop() if self._free else Stage(self)
 
     def put_back(self, stage: Stage) -> None:
