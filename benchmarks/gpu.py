@@ -76,16 +76,14 @@ class DcpPinned(Dcp):
     def start(self, model: Any) -> None:
         from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
-        class Kept(DefaultStager):
-            def close(self) -> None:
-                """Not after each save, which torch 2.11 does, and it cannot be used again."""
-
         super().start(model)
-        self._stager = Kept(
+        self._stager: Any = DefaultStager(
             StagingOptions(
                 use_pinned_memory=True, use_shared_memory=True, use_async_staging=True, use_non_blocking_copy=True
             )
         )
+        # torch 2.11 closes it after the first save, and it cannot be used again.
+        self._stager._state_dict_stager.close = lambda: None
 
     def options(self) -> dict[str, Any]:
         return {"async_stager": self._stager}

@@ -53,7 +53,7 @@ def test_every_benchmark_gives_lines_that_are_complete_in_themselves(tmp_path: P
         assert line["value"] is None or line["rounds"], line
     ours = [line for line in lines if line["subject"] == OURS]
     assert {line["benchmark"] for line in ours} == set(report.TITLES)
-    assert all(line["value"] is not None for line in ours)
+    assert {line["missing"] for line in ours if line["value"] is None} <= {"no GPU here"}
     for title in report.TITLES.values():
         assert title in said
 
