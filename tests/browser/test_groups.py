@@ -13,7 +13,7 @@ from tests.server.made import trained
 
 @pytest.fixture
 def grouped(serve, tmp_path: Path) -> Page:
-    """Three seeds of one learning rate, two of another, of which one was stopped early, and one that logs less often."""
+    """Three seeds of one learning rate, and two of another, of which one logged a single step."""
     for seed, losses in enumerate([[1.0, 0.5, 0.25], [2.0, 1.0, 0.25], [3.0, 1.5, 0.25]]):
         trained(tmp_path / "storage", f"low-{seed}", {"lr": 0.1, "seed": seed}, losses)
     trained(tmp_path / "storage", "high-0", {"lr": 0.5, "seed": 0}, [4.0, 4.0, 4.0])
