@@ -12,7 +12,7 @@ LONG_MS = 120_000
 """A run that imports torch on a machine that has other things to do."""
 
 # Pixels of a canvas that are as saturated as curves are: grid and text are grey. Of a copy, which says that it is read.
-_COLOURED = """canvas => {
+_COLOURED = """(canvas, opacity) => {
     const { width, height } = canvas;
     if (!width || !height) return 0;
     const copy = Object.assign(document.createElement('canvas'), { width, height });
@@ -23,7 +23,7 @@ _COLOURED = """canvas => {
     for (let i = 0; i < data.length; i += 4) {
         const most = Math.max(data[i], data[i + 1], data[i + 2]);
         const least = Math.min(data[i], data[i + 1], data[i + 2]);
-        if (data[i + 3] > 60 && most - least > 40) count += 1;
+        if (data[i + 3] > opacity && most - least > 40) count += 1;
     }
     return count;
 }"""
@@ -43,9 +43,9 @@ def chart(tab: Page, metric: str) -> Locator:
     return tab.locator(f"[data-metric={metric!r}]").first
 
 
-def coloured(card: Locator) -> int:
-    """How many pixels of its canvas are coloured."""
-    return int(card.locator("canvas").first.evaluate(_COLOURED))
+def coloured(card: Locator, least: int = 60) -> int:
+    """How many pixels of its canvas are coloured, and more opaque than that (of 255): bands are some 40."""
+    return int(card.locator("canvas").first.evaluate(_COLOURED, least))
 
 
 def wait_until_drawn(card: Locator, more_than: int = 0) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 from tests.browser.seen import LONG_MS, chart, coloured, numbers, until, wait_until_drawn
 from tests.conftest import script_environment
+from tests.server.made import trained
 from tests.server.serving import serving
 
 # Logs a step whenever it is told to, so that a test decides what happens before what.
@@ -134,3 +136,21 @@ def test_a_new_run_that_is_opened_while_the_server_is_gone_can_be_made_when_it_i
     expect(sheet.get_by_role("heading", name="No new run can be made now")).to_be_visible()
     with serving(tmp_path, "train.py", f"--port={window.served.port}"):
         expect(sheet.get_by_role("textbox", name="learning_rate")).to_have_value("0.1", timeout=LONG_MS)
+
+
+def test_what_is_first_opened_while_the_server_is_gone_comes_when_it_is_back(serve, tmp_path: Path):
+    trained(tmp_path / "storage", "calm-otter", {"lr": 0.1}, [0.5, 0.25])
+    window = serve(tmp_path)
+    window.may_fail = True
+    parts = {"Insight": "/insight", "Models": "/models", "Queue": "/queue", "RunPanel": "/runs?run=calm-otter"}
+    for part, path in parts.items():
+        gone = re.compile(f"/assets/{part}-.*\\.js")
+        window.context.route(gone, lambda route: route.abort())
+        tab = window.context.new_page()
+        with tab.expect_event("requestfailed", lambda request, gone=gone: bool(gone.search(request.url))):
+            tab.goto(f"http://{window.served.host}{path}#token={window.served.token}")
+        place = tab.get_by_role("dialog") if part == "RunPanel" else tab.locator("main > :not(h1)").first
+        expect(place).to_have_count(0)
+        window.context.unroute(gone)
+        expect(place).to_be_visible(timeout=LONG_MS)
+        tab.close()

@@ -9,6 +9,7 @@ import { ToastHost } from '../parts/Toast';
 import { TooltipHost } from '../parts/Tooltip';
 import { Runs } from '../places/runs/Runs';
 import css from './App.module.css';
+import { patiently } from './patiently';
 import { ConnectionBar } from './ConnectionBar';
 import { KeyList } from './KeyList';
 import { Palette } from './Palette';
@@ -21,12 +22,18 @@ import { nextTheme } from './theme';
 import { PLACES, type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
-const Insight = lazy(() => import('../places/Insight').then((m) => ({ default: m.Insight })));
-const Models = lazy(() => import('../places/Models').then((m) => ({ default: m.Models })));
-const Queue = lazy(() => import('../places/Queue').then((m) => ({ default: m.Queue })));
-const RunPanel = lazy(() => import('./RunPanel').then((m) => ({ default: m.RunPanel })));
-const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
-const NewRunSheet = lazy(readNewRunSheet);
+const parts = {
+  Insight: () => import('../places/Insight').then((m) => ({ default: m.Insight })),
+  Models: () => import('../places/Models').then((m) => ({ default: m.Models })),
+  Queue: () => import('../places/Queue').then((m) => ({ default: m.Queue })),
+  RunPanel: () => import('./RunPanel').then((m) => ({ default: m.RunPanel })),
+  NewRunSheet: () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet })),
+};
+const Insight = lazy(patiently(parts.Insight));
+const Models = lazy(patiently(parts.Models));
+const Queue = lazy(patiently(parts.Queue));
+const RunPanel = lazy(patiently(parts.RunPanel));
+const NewRunSheet = lazy(patiently(parts.NewRunSheet));
 
 const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
 
@@ -51,10 +58,10 @@ export function App() {
   ];
   useKeys(keys);
   useFilterSelection();
-  // It opens also while the server is gone, so it is here before it is asked for; after what is looked at first.
+  // They open also while the server is gone, so they are here before they are asked for; after what is looked at first.
   useEffect(() => {
     if (who === null) return undefined;
-    const later = setTimeout(() => void readNewRunSheet().catch(() => undefined), 1000);
+    const later = setTimeout(() => Object.values(parts).forEach((read) => void read().catch(() => undefined)), 1000);
     return () => clearTimeout(later);
   }, [who]);
   const project = who && !(who instanceof Refusal) ? who.project : '';

@@ -1,4 +1,5 @@
-// The runs that are looked at, shared by all places: those chosen, all of the filter, or its running and ten latest.
+// The runs that are looked at, shared by all places: those chosen, all of the filter, or its running and ten latest; all
+// of it where they are grouped, since a mean over the latest is none of its group.
 import { useEffect, useMemo } from 'react';
 import { get } from '../api/ask';
 import { session } from '../api/session';
@@ -44,7 +45,7 @@ export interface Selection {
 const askedOf = (query: string, archived: boolean, isAll: boolean) => JSON.stringify([query, archived, isAll]);
 
 export function useSelection(): Selection {
-  const [view] = useView('selected', 'query', 'archived');
+  const [view] = useView('selected', 'query', 'archived', 'group');
   const found = useStore(byFilter);
   const { selected, query, archived } = view;
   return useMemo(() => {
@@ -102,10 +103,10 @@ export function runningAndLatest(rows: readonly Pick<RunRow, 'name' | 'state'>[]
 
 /** Keeps what the filter gives fresh; stands once in the page. */
 export function useFilterSelection(): void {
-  const [view] = useView('selected', 'query', 'archived');
-  const { query, archived, selected } = view;
-  const isAll = selected !== null;
-  const isNeeded = !isAll || selected === 'every' || query !== '';
+  const [view] = useView('selected', 'query', 'archived', 'group');
+  const { query, archived, selected, group } = view;
+  const isAll = selected !== null || group.length > 0;
+  const isNeeded = selected === null || selected === 'every' || query !== '';
   const who = useStore(session);
   useEffect(() => {
     if (!isNeeded || !who) return undefined;

@@ -23,6 +23,7 @@ describe('the URL', () => {
       sort: 'min(val/loss)',
       descending: false,
       group: ['lr', 'a,b', '100%', 'ä?&='],
+      each: true,
       columns: ['config:lr', 'metric:val/loss,x'],
       selected: ['calm-otter', 'swift-fjord'],
       x: 'm:train/loss',

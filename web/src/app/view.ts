@@ -17,6 +17,8 @@ export interface View {
   /** null: the name's own direction. */
   descending: boolean | null;
   group: string[];
+  /** Where runs are grouped: a curve for each of them, instead of a mean for each group. */
+  each: boolean;
   /** Names of columns of the table; null: chosen by us. */
   columns: string[] | null;
   /** Names of runs; null: running and the ten latest; 'every': all that match the filter. */
@@ -41,6 +43,7 @@ export const PLAIN_VIEW: View = {
   sort: '',
   descending: null,
   group: [],
+  each: false,
   columns: null,
   selected: null,
   x: 'step',
@@ -74,6 +77,7 @@ export function readView(params: Params): View {
     sort: params['sort'] ?? '',
     descending: params['desc'] === undefined ? null : params['desc'] === '1',
     group: list(params['group']) ?? [],
+    each: params['curves'] === 'each',
     columns: list(params['cols']),
     selected: params['sel'] === EVERY ? 'every' : list(params['sel']),
     x: X_AXES.includes(x as never) || x.startsWith('m:') ? (x as XAxis) : 'step',
@@ -98,6 +102,7 @@ export function writeView(view: View): Patch {
     sort: view.sort || null,
     desc: view.descending === null ? null : view.descending ? '1' : '0',
     group: view.group.length ? items(view.group) : null,
+    curves: view.each ? 'each' : null,
     cols: items(view.columns),
     sel: view.selected === 'every' ? EVERY : items(view.selected),
     x: view.x === 'step' ? null : view.x,
@@ -119,6 +124,7 @@ const SAID_BY: Record<keyof View, string> = {
   sort: 'sort',
   descending: 'desc',
   group: 'group',
+  each: 'curves',
   columns: 'cols',
   selected: 'sel',
   x: 'x',

@@ -11,6 +11,8 @@ export interface Line {
   isBackground?: boolean;
   /** It still grows: its end has a dot. */
   isOpen?: boolean;
+  /** An area about it, at the same x: its band, where that is asked for. */
+  area?: { low: Curve; high: Curve };
   /** The x of what was saved along it: pointed at, it can be picked. */
   saved?: readonly (number | null)[];
 }
@@ -18,7 +20,7 @@ export interface Line {
 /** A line in the columns of a window. */
 export class Drawn {
   columns = new Float64Array(0);
-  /** The same of the values before smoothing; empty where they are not asked for. */
+  /** The same of the values before smoothing, or of the line's area; empty where neither is asked for. */
   band = new Float64Array(0);
   /** The points [first, last) of the window with one more on each side. */
   first = 0;
@@ -46,7 +48,8 @@ export class Drawn {
     if (this.columns.length !== size) this.columns = new Float64Array(size);
     columns.fill(curve.smoothed(smooth), this.columns, smooth === this.smooth ? changed : 0);
     this.smooth = smooth;
-    if (!withBand || smooth === 0) this.band = new Float64Array(0);
+    if (line.area && withBand) this.band = areaOf(columns, line.area, smooth, size);
+    else if (line.area || !withBand || smooth === 0) this.band = new Float64Array(0);
     else if (this.band.length === size) columns.fill(curve.y, this.band, changed);
     else columns.fill(curve.y, (this.band = new Float64Array(size)));
     if (curve.isSorted) {
@@ -66,7 +69,7 @@ export class Drawn {
     for (const out of [this.columns, this.band])
       for (let i = 0; i < out.length; i++) {
         const value = out[i]!;
-        if (value - value !== 0) continue;
+        if (value - value !== 0 || (logY && value <= 0)) continue;
         if (value < range[0]) range[0] = value;
         if (value > range[1]) range[1] = value;
       }
@@ -110,6 +113,21 @@ export class Drawn {
     if (right === curve.length) return curve.length - 1;
     return curve.x[right]! - x < x - curve.x[right - 1]! ? right : right - 1;
   }
+}
+
+/** The least of the lower edge and the greatest of the upper one in each column. */
+function areaOf(columns: Columns, area: { low: Curve; high: Curve }, smooth: number, size: number) {
+  const low = new Float64Array(size);
+  const band = new Float64Array(size);
+  columns.fill(area.low.smoothed(smooth), low);
+  columns.fill(area.high.smoothed(smooth), band);
+  for (let at = 0; at < size; at += 2) {
+    const least = Math.min(low[at]!, low[at + 1]!);
+    band[at + 1] = Math.max(band[at]!, band[at + 1]!);
+    // On a log axis an edge may lie below all that has a height.
+    band[at] = least === GAP && band[at + 1] !== GAP ? 0 : least;
+  }
+  return band;
 }
 
 /** The least and greatest x of some lines. */
@@ -174,6 +192,30 @@ export function trace(
       to(x + width / 4, toY(a));
       to(x + (3 * width) / 4, toY(b));
     }
+  }
+}
+
+/** The area about a line of few points: along its upper edge and back along its lower one, where it can be drawn. */
+export function traceArea(
+  context: CanvasRenderingContext2D,
+  { first, last, line: { curve, area } }: Drawn,
+  window: Window,
+  smooth: number,
+  toX: (x: number) => number,
+  toY: (y: number) => number,
+): void {
+  const high = area!.high.smoothed(smooth);
+  const low = area!.low.smoothed(smooth);
+  const isSeen = (i: number) =>
+    Number.isFinite(high[i]) && (!window.logY || high[i]! > 0) && (!window.logX || curve.x[i]! > 0);
+  for (let begin = first; begin < last; begin++) {
+    if (!isSeen(begin)) continue;
+    let end = begin;
+    context.moveTo(toX(curve.x[begin]!), toY(high[begin]!));
+    while (end < last && isSeen(end)) context.lineTo(toX(curve.x[end]!), toY(high[end++]!));
+    for (let i = end - 1; i >= begin; i--) context.lineTo(toX(curve.x[i]!), toY(low[i]!));
+    context.closePath();
+    begin = end;
   }
 }
 

@@ -1,7 +1,7 @@
 // Draws the lines of a chart into the canvas that uPlot has drawn axes and grid on.
 import type uPlot from 'uplot';
 import type { XKind } from './axis';
-import { type Drawn, trace, traceBand } from './line';
+import { type Drawn, trace, traceArea, traceBand } from './line';
 import { pixel, rasterBand, rasterLine } from './raster';
 import type { Window } from './resample';
 import { type Scale, share } from './scale';
@@ -98,7 +98,8 @@ export class Painter {
     const ys: Scale = { from: yRange[0], to: yRange[1], isLog: look.logY && yRange[0] > 0 };
     return {
       toX: (x: number) => left + share(xs, x) * width,
-      toY: (y: number) => top + (1 - share(ys, y)) * height,
+      // The edge of a band may be what has no logarithm: it is below all that is seen.
+      toY: (y: number) => top + (ys.isLog && y <= 0 ? 2 : 1 - share(ys, y)) * height,
     };
   }
 
@@ -161,7 +162,12 @@ export class Painter {
   ): void {
     if (drawn.band.length === 0) return;
     ctx.beginPath();
-    if (drawn.isExact) {
+    if (drawn.isExact && drawn.line.area) {
+      ctx.globalAlpha = opacity;
+      ctx.fillStyle = drawn.line.colour;
+      traceArea(ctx, drawn, this.scene.window, this.scene.look.smooth, toX, toY);
+      ctx.fill();
+    } else if (drawn.isExact) {
       ctx.strokeStyle = drawn.line.colour;
       ctx.lineWidth = devicePixelRatio;
       ctx.globalAlpha = opacity * 1.6;

@@ -1,7 +1,7 @@
 // One metric of some runs: the chart, what is read at the crosshair, and the marks of saved weights below it.
 import { memo, useCallback, useMemo, useRef, useState } from 'react';
 import { address, download } from '../../api/ask';
-import { type Store, makeStore, useStore } from '../../api/store';
+import { makeStore, useStore } from '../../api/store';
 import type { MetricColumn, RunRow } from '../../api/types';
 import { hotRun } from '../../app/selection';
 import { type XAxis, changeView } from '../../app/view';
@@ -11,19 +11,22 @@ import type { Ink, Laid, Look, Pick, Reading } from '../../chart/plot';
 import type { Line } from '../../chart/line';
 import { IconButton } from '../../parts/Button';
 import { showMenu } from '../../parts/Menu';
-import { RunMark } from '../../parts/RunMark';
-import { exact, number, plural } from '../../parts/format';
+import { number, plural } from '../../parts/format';
 import { toast } from '../../parts/Toast';
 import css from './Charts.module.css';
 import { ChartTable } from './ChartTable';
+import { GroupReadout, Readout } from './Readout';
 import { WeightMarks, openMark } from './WeightMarks';
 import { linesOf } from './lines';
+import { type GroupMean, type RunGroup, meanLines, meansOf, useCalm } from './means';
 import { type MetricSeries, useSeries } from './watched';
 
 export interface ChartCardProps {
   metric: string;
   column: MetricColumn | undefined;
   rows: readonly RunRow[];
+  /** One curve for each of them, instead of one for each run; null: they are not grouped. */
+  groups: readonly RunGroup[] | null;
   x: XAxis;
   look: Look;
   ink: Ink;
@@ -35,7 +38,7 @@ export interface ChartCardProps {
 }
 
 export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
-  const { metric, column, rows, x, look, ink, palette, link, height, isFull, onFull } = props;
+  const { metric, column, rows, groups, x, look, ink, palette, link, height, isFull, onFull } = props;
   const names = useMemo(
     () => rows.filter((row) => metric in row.metrics || row.state === 'running').map((row) => row.name),
     [rows, metric],
@@ -49,12 +52,22 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
   const handle = useRef<ChartHandle>(null);
   const { series, generation, version } = seen;
   const otherVersion = other?.version ?? 0;
-  const lines = useMemo(
-    () => linesOf(names, rows, series, other?.series ?? null, x, palette, ink.faded),
+  const calm = useCalm(version + otherVersion);
+  const means = useMemo(
+    () => (groups ? meansOf(groups, series, other?.series ?? null, x) : null),
+    // The maps are changed in place: their generation, and how far they have grown, say when.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+    [groups, generation, calm, x],
+  );
+  const ofGroups = useMemo(() => means && meanLines(means, palette, ink.faded), [means, palette, ink]);
+  const isEach = means === null;
+  const ofRuns = useMemo(
+    () => (isEach ? linesOf(names, rows, series, other?.series ?? null, x, palette, ink.faded) : []),
     // The maps are changed in place: their generation says when.
     // eslint-disable-next-line react-hooks/exhaustive-deps
-    [names, rows, generation, otherVersion, x, palette, ink],
+    [isEach, names, rows, generation, otherVersion, x, palette, ink],
   );
+  const lines = ofGroups ?? ofRuns;
   const onLaid = useCallback(
     (next: Laid) => setLaid((before) => (before && sameLaid(before, next) ? before : next)),
     [],
@@ -67,7 +80,7 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
     const mark = series.get(id)?.marks[saved];
     if (row && mark) openMark([{ row, mark }], event);
   };
-  const summary = useMemo(() => summaryOf(metric, lines), [metric, lines]);
+  const summary = useMemo(() => summaryOf(metric, lines, means), [metric, lines, means]);
 
   const menu = (event: React.MouseEvent) =>
     showMenu(event.currentTarget, `${metric}: more`, [
@@ -98,14 +111,18 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
     <section className={css.card} aria-label={metric} data-metric={metric}>
       <header className={css.head}>
         <Title metric={metric} />
-        <Readout
-          reading={reading}
-          rows={rows}
-          seen={seen}
-          metric={metric}
-          column={column}
-          count={lines.filter((line) => !line.isBackground).length}
-        />
+        {means ? (
+          <GroupReadout reading={reading} means={means} />
+        ) : (
+          <Readout
+            reading={reading}
+            rows={rows}
+            seen={seen}
+            metric={metric}
+            column={column}
+            count={lines.filter((line) => !line.isBackground).length}
+          />
+        )}
         <div className={css.tools}>
           <IconButton
             icon={isFull ? 'small' : 'full'}
@@ -133,14 +150,16 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
           onLaid={onLaid}
           onPick={onPick}
         />
-        {laid && lines.length > 0 && (
+        {laid && lines.length > 0 && !means && (
           <WeightMarks laid={laid} rows={rows} series={series} x={x} hot={hot} generation={generation} />
         )}
         {lines.every((line) => line.curve.length === 0) && !seen.isLoading && !other?.isLoading && (
           <div className={css.nothing}>{whyNothing(metric, x, names, seen, other)}</div>
         )}
       </div>
-      {isTable && <ChartTable metric={metric} rows={rows} series={series} onClose={() => setTable(false)} />}
+      {isTable && (
+        <ChartTable metric={metric} rows={rows} groups={groups} series={series} onClose={() => setTable(false)} />
+      )}
     </section>
   );
 });
@@ -172,70 +191,17 @@ function Title({ metric }: { metric: string }) {
   );
 }
 
-interface ReadoutProps {
-  reading: Store<Reading | null>;
-  rows: readonly RunRow[];
-  seen: MetricSeries;
-  metric: string;
-  column: MetricColumn | undefined;
-  count: number;
-}
-
-/** At the crosshair: the run, the exact logged value, its step. Else the best of the runs that are shown. */
-function Readout({ reading, rows, seen, metric, column, count }: ReadoutProps) {
-  const now = useStore(reading);
-  const row = now ? rows.find((one) => one.name === now.id) : undefined;
-  const series = now ? seen.series.get(now.id) : undefined;
-  if (now && row && series) {
-    const { step, value } = series.at(now.index);
-    return (
-      <div className={css.readout}>
-        <RunMark colour={row.colour} mark={row.mark} />
-        <span className={css.who}>{row.name}</span>
-        <b>{exact(value)}</b>
-        <span className={css.at}>at {number(step)}</span>
-      </div>
-    );
-  }
-  const best = column?.direction ? bestOf(rows, metric, column.direction) : null;
-  if (!best || count < 2) return <div className={css.readout}>{plural(count, 'run')}</div>;
-  return (
-    <div
-      className={css.readout}
-      data-tip={`The ${column?.direction === 'min' ? 'lowest' : 'highest'} value of these ${count} runs`}
-    >
-      <span className={css.at}>best</span>
-      <RunMark colour={best.row.colour} mark={best.row.mark} />
-      <span className={css.who}>{best.row.name}</span>
-      <b>{number(best.value)}</b>
-    </div>
-  );
-}
-
-function bestOf(
-  rows: readonly RunRow[],
-  metric: string,
-  direction: 'min' | 'max',
-): { row: RunRow; value: number } | null {
-  let best: { row: RunRow; value: number } | null = null;
-  for (const row of rows) {
-    const value = (direction === 'min' ? row.lowest : row.highest)[metric];
-    if (typeof value !== 'number') continue;
-    if (!best || (direction === 'min' ? value < best.value : value > best.value)) best = { row, value };
-  }
-  return best;
-}
-
 /** 'val/loss of 8 runs: from 0.215 (calm-otter) to 0.82 (swift-fjord) at their ends.' */
-function summaryOf(metric: string, lines: readonly Line[]): string {
+function summaryOf(metric: string, lines: readonly Line[], means: readonly GroupMean[] | null): string {
+  const named = new Map(means?.map(({ group, runs }) => [group.id, `${group.name}: mean of ${plural(runs, 'run')}`]));
   const ends = lines
     .filter((line) => !line.isBackground && line.curve.length > 0)
-    .map((line) => ({ id: line.id, value: line.curve.y[line.curve.length - 1]! }))
+    .map((line) => ({ id: named.get(line.id) ?? line.id, value: line.curve.y[line.curve.length - 1]! }))
     .sort((a, b) => a.value - b.value);
   if (ends.length === 0) return `${metric}: no curve`;
   const [low, high] = [ends[0]!, ends[ends.length - 1]!];
   if (ends.length === 1) return `${metric} of ${low.id}: ${number(low.value)} at its end.`;
-  return `${metric} of ${ends.length} runs: from ${number(low.value)} (${low.id}) to ${number(high.value)} (${high.id}) at their ends.`;
+  return `${metric} of ${plural(ends.length, means ? 'group' : 'run')}: from ${number(low.value)} (${low.id}) to ${number(high.value)} (${high.id}) at their ends.`;
 }
 
 const sameLaid = (a: Laid, b: Laid) =>

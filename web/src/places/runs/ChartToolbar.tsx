@@ -17,12 +17,24 @@ interface ChartToolbarProps {
   text: string;
   onText: (text: string) => void;
   isPanel: boolean;
+  isGrouped: boolean;
 }
 
-export function ChartToolbar({ metrics, text, onText, isPanel }: ChartToolbarProps) {
+export function ChartToolbar({ metrics, text, onText, isPanel, isGrouped }: ChartToolbarProps) {
   const [view] = useView();
   return (
     <div className={css.toolbar} role="toolbar" aria-label="Charts">
+      {isGrouped && (
+        <Segmented
+          label="Curves of groups"
+          value={view.each ? 'each' : 'mean'}
+          options={[
+            { value: 'mean', text: 'Mean ± std', tip: 'One curve a group  M' },
+            { value: 'each', text: 'Each run', tip: 'One curve a run  M' },
+          ]}
+          onChange={(curves) => changeView({ each: curves === 'each' })}
+        />
+      )}
       <label className={css.smooth} data-tip="Smoothing: a moving average over all points  ,  .">
         Smooth
         <input
@@ -58,10 +70,14 @@ export function ChartToolbar({ metrics, text, onText, isPanel }: ChartToolbarPro
       </label>
       <Checkbox label={<>Log y</>} tip="Log y  L" checked={view.logY} onChange={(logY) => changeView({ logY })} />
       <Checkbox label="Log x" checked={view.logX} onChange={(logX) => changeView({ logX, zoom: null })} />
-      {view.smooth > 0 && (
+      {(view.smooth > 0 || (isGrouped && !view.each)) && (
         <Checkbox
           label="Band"
-          tip="The range of what was smoothed, behind it  B"
+          tip={
+            isGrouped && !view.each
+              ? 'One standard deviation about the mean  B'
+              : 'The range of what was smoothed, behind it  B'
+          }
           checked={view.band}
           onChange={(band) => changeView({ band })}
         />

@@ -1,49 +1,29 @@
 // Runs grouped by settings: of each metric the mean and its standard deviation, over seeds say.
-import { useEffect, useMemo, useState } from 'react';
-import { useGet } from '../../api/use';
-import type { Columns, Group, Groups, Value } from '../../api/types';
-import { live } from '../../live/live';
-import { select, useSelection } from '../../app/selection';
+import { useMemo, useState } from 'react';
+import type { Columns, Group, Value } from '../../api/types';
+import { hotRun, select, useSelection } from '../../app/selection';
 import { changeView, useView } from '../../app/view';
 import { Empty } from '../../parts/Empty';
 import { IconButton } from '../../parts/Button';
 import { count, exact, number, value } from '../../parts/format';
+import { RunMark } from '../../parts/RunMark';
 import { Grid, type GridColumn } from '../../table/Grid';
 import css from './Runs.module.css';
-import { parseColumn } from './columns';
+import { type GroupedTable, groupKey } from './groups';
+import { groupId } from './means';
 
-export function GroupTable({ ids, known }: { ids: readonly string[]; known: Columns | null }) {
-  const [view] = useView('query', 'group');
+export function GroupTable({ groups: grouped, known }: { groups: GroupedTable; known: Columns | null }) {
+  const [view] = useView('group');
+  const { answer, refusal, metrics, isBest, grouping } = grouped;
   const selection = useSelection();
-  const metrics = useMemo(() => ids.map(parseColumn).filter(({ kind }) => kind === 'metric'), [ids]);
-  const isBest = metrics.some(({ of }) => of === 'best');
-  const { answer, refusal, again } = useGet<Groups>('/api/runs/groups', {
-    by: view.group,
-    query: view.query,
-    metric: metrics.map(({ key }) => key),
-    of: isBest ? 'best' : 'last',
-  });
-  useEffect(() => {
-    let soon: ReturnType<typeof setTimeout> | null = null;
-    const stop = live.on('rows', () => {
-      soon ??= setTimeout(() => {
-        soon = null;
-        again();
-      }, 3000);
-    });
-    return () => {
-      stop();
-      if (soon) clearTimeout(soon);
-    };
-  }, [again]);
   const [sort, setSort] = useState<{ id: string; isDown: boolean }>({ id: 'runs', isDown: true });
   const [cursor, setCursor] = useState(0);
   const groups = useMemo(() => sorted(answer?.groups ?? [], sort), [answer, sort]);
   const chosen = useMemo(() => new Set(selection.names), [selection.names]);
   const columns = useMemo<GridColumn[]>(() => {
     const direction = (id: string) => (sort.id !== id ? 'none' : sort.isDown ? 'descending' : 'ascending');
-    const keys = [...new Set(metrics.map(({ key }) => key))];
     return [
+      { id: 'look', title: '', width: 30, head: <span className="unseen">Colour</span> },
       ...view.group.map((key): GridColumn => ({
         id: `by:${key}`,
         title: key,
@@ -51,7 +31,7 @@ export function GroupTable({ ids, known }: { ids: readonly string[]; known: Colu
         sort: direction(`by:${key}`),
       })),
       { id: 'runs', title: 'runs', width: 62, isNumber: true, sort: direction('runs') },
-      ...keys.map((key): GridColumn => ({
+      ...metrics.map((key): GridColumn => ({
         id: `metric:${key}`,
         title: key,
         tip: `${key}: mean ± standard deviation of the ${isBest ? 'best' : 'last'} values`,
@@ -62,6 +42,7 @@ export function GroupTable({ ids, known }: { ids: readonly string[]; known: Colu
       { id: 'open', title: '', width: 40, head: <span className="unseen">Filter</span> },
     ];
   }, [view.group, metrics, sort, isBest]);
+  const keyOf = (group: Group) => groupKey(view.group, group.values) ?? '';
   if (refusal) return <Empty title="They cannot be grouped" text={refusal.message} />;
   return (
     <Grid<Group>
@@ -70,11 +51,11 @@ export function GroupTable({ ids, known }: { ids: readonly string[]; known: Colu
       count={groups.length}
       version={answer?.revision ?? 0}
       rowAt={(index) => groups[index] ?? null}
-      keyOf={(group) => JSON.stringify(group.values)}
-      isChosen={(group) => group.names.length > 0 && group.names.every((name) => chosen.has(name))}
-      rowClass={(group) =>
-        group.names.length > 0 && group.names.every((name) => chosen.has(name)) ? css.shownGroup : undefined
+      keyOf={keyOf}
+      isChosen={(group) =>
+        !selection.isDefault && group.names.length > 0 && group.names.every((name) => chosen.has(name))
       }
+      onRowHover={(group) => hotRun.set(group && groupId(keyOf(group)))}
       cursor={cursor}
       onCursor={setCursor}
       onRange={noRange}
@@ -85,6 +66,10 @@ export function GroupTable({ ids, known }: { ids: readonly string[]; known: Colu
       }}
       onRowOpen={(group) => narrow(group, known)}
       cell={(group, id) => {
+        if (id === 'look') {
+          const look = grouping?.looks.get(keyOf(group));
+          return look && <RunMark {...look} />;
+        }
         if (id === 'runs') return count(group.runs);
         if (id === 'open')
           return (

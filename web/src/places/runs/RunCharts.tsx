@@ -19,12 +19,16 @@ import { cssColour, runColour } from '../../parts/RunMark';
 import { ChartCard } from './ChartCard';
 import { ChartToolbar } from './ChartToolbar';
 import css from './Charts.module.css';
+import type { Grouping } from './groups';
+import { type RunGroup, useRunGroups } from './means';
 
 export interface RunChartsProps {
   /** Of the runs whose curves are shown. */
   names: readonly string[];
   /** What metrics are known to be: which way is better. */
   known?: Columns | null;
+  /** What they are grouped by, for a mean a group; null: by nothing, or not known yet. */
+  grouping?: Grouping | null;
   /** The charts of one run, in its panel: one beside the other where there is room, no keys. */
   isPanel?: boolean;
 }
@@ -33,7 +37,7 @@ const GAP_PX = 10;
 const HEIGHTS = { 1: 300, 2: 208, 3: 168 } as const;
 const folded = kept<readonly string[]>('folded', []);
 
-export function RunCharts({ names, known = null, isPanel = false }: RunChartsProps) {
+export function RunCharts({ names, known = null, grouping = null, isPanel = false }: RunChartsProps) {
   const rows = useRows(names);
   const [view] = useView();
   const theme = useShownTheme();
@@ -60,20 +64,23 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
     [xKind, logX, logY, smooth, band, zoom],
   );
   const metrics = useMetrics(rows, known);
+  const groups = useRunGroups(rows, grouping);
+  const isGrouped = !isPanel && view.group.length > 0;
   const [box, setBox] = useState<HTMLDivElement | null>(null);
   const room = useSize(box);
   const shown = text ? metrics.filter((one) => one.key.toLowerCase().includes(text.toLowerCase())) : metrics;
-  const groups = useMemo(() => groupsOf(shown), [shown]);
+  const sections = useMemo(() => sectionsOf(shown), [shown]);
   const full = isPanel ? undefined : metrics.find((one) => one.key === view.chart);
   const fitting = Math.max(1, Math.floor(room.width / LEAST_PX));
   const perRow = Math.min(isPanel ? 2 : view.perRow, fitting) as 1 | 2 | 3;
-  const height = heightIn(room.height, perRow, groups);
+  const height = heightIn(room.height, perRow, sections);
   const one = (column: MetricColumn, height: number): ReactNode => (
     <ChartCard
       key={column.key}
       metric={column.key}
       column={column}
       rows={rows}
+      groups={isGrouped && !view.each ? (groups ?? NOT_KNOWN) : null}
       x={x}
       look={look}
       ink={ink}
@@ -88,7 +95,7 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
     <div className={css.charts}>
       <h2 className="unseen">Charts</h2>
       {!isPanel && <ChartKeys metrics={shown} />}
-      <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} />
+      <ChartToolbar metrics={metrics} text={text} onText={setText} isPanel={isPanel} isGrouped={isGrouped} />
       {names.length === 0 && view.query && !Array.isArray(view.selected) ? (
         <Empty title="No run with a curve passes the filter">
           <Button onClick={() => changeView({ query: '' })}>Clear the filter</Button>
@@ -110,11 +117,11 @@ export function RunCharts({ names, known = null, isPanel = false }: RunChartsPro
         <Empty title="These runs have logged no metric yet" command='logger.log({"loss": loss}, step)' />
       ) : (
         <div className={css.scroll} tabIndex={-1} ref={setBox}>
-          {groups.map(([group, columns]) => {
-            const isFolded = closed.includes(group) && groups.length > 1;
+          {sections.map(([group, columns]) => {
+            const isFolded = closed.includes(group) && sections.length > 1;
             return (
               <section key={group}>
-                {groups.length > 1 && (
+                {sections.length > 1 && (
                   <h2 className={css.group}>
                     <button
                       type="button"
@@ -175,6 +182,7 @@ function useSize(box: HTMLElement | null): { width: number; height: number } {
   return size;
 }
 
+const NOT_KNOWN: RunGroup[] = [];
 const fill = (chart: string | null) => changeView({ chart });
 
 /** All metrics that these runs have logged: those whose direction is known first. */
@@ -201,7 +209,7 @@ const directionOf = (key: string) =>
   /loss|err|perplexity|mae|mse/i.test(key) ? 'min' : /acc|auc|f1|bleu|iou/i.test(key) ? 'max' : null;
 const rank = (one: MetricColumn) => (one.direction ? 0 : 2) + (/loss/.test(one.key) ? 0 : 1);
 
-function groupsOf(metrics: readonly MetricColumn[]): [string, MetricColumn[]][] {
+function sectionsOf(metrics: readonly MetricColumn[]): [string, MetricColumn[]][] {
   const groups = new Map<string, MetricColumn[]>();
   for (const one of metrics) groups.set(one.group, [...(groups.get(one.group) ?? []), one]);
   // A few charts need no headings.
@@ -256,7 +264,8 @@ function ChartKeys({ metrics }: { metrics: readonly MetricColumn[] }) {
     },
     { keys: [','], does: 'Smooth less', group: 'Charts', run: smoothed(-1) },
     { keys: ['.'], does: 'Smooth more', group: 'Charts', run: smoothed(1) },
-    { keys: ['b'], does: 'Band of what was smoothed', group: 'Charts', run: () => changeView({ band: !view.band }) },
+    { keys: ['b'], does: 'Band about curves', group: 'Charts', run: () => changeView({ band: !view.band }) },
+    { keys: ['m'], does: 'Grouped: means, or each run', group: 'Charts', run: () => changeView({ each: !view.each }) },
     {
       keys: ['f'],
       does: 'A chart fills the place',

@@ -7,7 +7,7 @@ import type { Columns } from '../../api/types';
 import { QueryBar } from '../../app/QueryBar';
 import { kept } from '../../app/kept';
 import { useSelection } from '../../app/selection';
-import { changeView, openNewRun, useView } from '../../app/view';
+import { type View, changeView, openNewRun, useView } from '../../app/view';
 import { Button, IconButton } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { type MenuItem, showMenu } from '../../parts/Menu';
@@ -15,6 +15,7 @@ import { plural } from '../../parts/format';
 import { ColumnPicker } from './ColumnPicker';
 import { DiffStrip } from './DiffStrip';
 import { GroupTable } from './GroupTable';
+import { overSeeds, useGroups } from './groups';
 import { RunCharts } from './RunCharts';
 import css from './Runs.module.css';
 import { RunsTable } from './RunsTable';
@@ -26,7 +27,7 @@ const USUAL_SPLIT = 0.4;
 const split = kept<number>('split', USUAL_SPLIT);
 
 export function Runs() {
-  const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'columns');
+  const [view] = useView('query', 'sort', 'descending', 'archived', 'group', 'each', 'columns');
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
   // What tells runs apart is asked after the rows: of many runs either takes the server a moment.
@@ -42,6 +43,7 @@ export function Runs() {
   }, [total, again]);
   const usual = useMemo(() => withSorted(usualColumns(known), sort, known), [known, sort]);
   const ids = view.columns ?? usual;
+  const groups = useGroups(ids);
   const selection = useSelection();
   const share = useStore(split);
 
@@ -68,7 +70,7 @@ export function Runs() {
           icon="group"
           aria-haspopup="menu"
           aria-pressed={view.group.length > 0}
-          onClick={(event) => showMenu(event.currentTarget, 'Group by', groupItems(known, view.group))}
+          onClick={(event) => showMenu(event.currentTarget, 'Group by', groupItems(known, view))}
         >
           {view.group.length ? `Grouped by ${view.group.join(', ')}` : 'Group'}
         </Button>
@@ -99,7 +101,7 @@ export function Runs() {
         <div className={css.left}>
           <div className={css.table}>
             {view.group.length > 0 ? (
-              <GroupTable ids={ids} known={known} />
+              <GroupTable groups={groups} known={known} />
             ) : (
               <RunsTable table={table} known={known} ids={ids} />
             )}
@@ -120,7 +122,7 @@ export function Runs() {
           <SelectionBar />
         </div>
         <Divider />
-        <RunCharts names={selection.shown} known={known} />
+        <RunCharts names={selection.shown} known={known} grouping={groups.grouping} />
       </div>
       <DiffStrip names={selection.shown} ids={ids} known={known} />
     </div>
@@ -132,6 +134,7 @@ function usualView(): void {
     sort: '',
     descending: null,
     group: [],
+    each: false,
     columns: null,
     selected: null,
     archived: false,
@@ -141,18 +144,32 @@ function usualView(): void {
   });
 }
 
-function groupItems(known: Columns | null, by: readonly string[]): MenuItem[] {
+function groupItems(known: Columns | null, { group: by, each }: Pick<View, 'group' | 'each'>): MenuItem[] {
   const keys = (known?.config ?? []).filter((one) => one.distinct > 1 || by.includes(one.key)).slice(0, 30);
+  const seeds = overSeeds(known);
+  const group = (next: string[]) => () => changeView({ group: next });
   if (keys.length === 0) return [{ text: 'No setting differs among these runs', isTitle: true }];
   return [
     { text: 'Mean ± std over runs with the same', isTitle: true },
+    ...(seeds
+      ? [{ text: 'everything but the seed', isOn: by.join('\n') === seeds.join('\n'), run: group(seeds) }]
+      : []),
     ...keys.map(({ key }): MenuItem => ({
       text: key,
       isOn: by.includes(key),
-      run: () => changeView({ group: by.includes(key) ? by.filter((one) => one !== key) : [...by, key] }),
+      run: group(by.includes(key) ? by.filter((one) => one !== key) : [...by, key]),
     })),
     ...(by.length
-      ? [{ text: 'No groups', icon: 'close' as const, line: true, run: () => changeView({ group: [] }) }]
+      ? [
+          {
+            text: 'Charts: a curve for each run',
+            keys: 'm',
+            isOn: each,
+            line: true,
+            run: () => changeView({ each: !each }),
+          },
+          { text: 'No groups', icon: 'close' as const, run: group([]) },
+        ]
       : []),
   ];
 }

@@ -18,7 +18,7 @@ import { bulkItems } from './runMenu';
 export function SelectionBar() {
   const selection = useSelection();
   const { names, shown, isDefault, isEvery, matched, hidden } = selection;
-  const [{ query }] = useView('query');
+  const [{ query, group }] = useView('query', 'group');
   const rows = useRows(isDefault ? NONE : shown);
   useStore(session);
   if (isDefault || names.length === 0)
@@ -26,7 +26,7 @@ export function SelectionBar() {
       <div className={css.selection}>
         <span className={css.soft}>
           {names.length
-            ? `In the charts: running and latest (${names.length})`
+            ? inCharts(group.length > 0 ? 'all' : 'running and latest', shown.length, matched)
             : query && (isDefault || isEvery)
               ? 'No run with a curve passes the filter'
               : 'No run is selected'}
@@ -82,6 +82,8 @@ export function SelectionBar() {
   );
 }
 
+const inCharts = (which: string, shown: number, matched: number) =>
+  `In the charts: ${shown < matched ? `the newest ${shown} of ${count(matched)}` : `${which} (${shown})`}`;
 const NONE: readonly string[] = [];
 
 /** Where the first of the selected runs have logged images, texts or histograms: to see them side by side. */

@@ -4,7 +4,8 @@ import type { XAxis } from '../../app/view';
 import type { Line } from '../../chart/line';
 import type { RunSeries } from './series';
 
-const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
+/** One a mark, and again where a colour comes again. */
+export const DASHES: readonly (readonly number[])[] = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 
 export function linesOf(
   names: readonly string[],
