@@ -22,18 +22,12 @@ import { nextTheme } from './theme';
 import { PLACES, type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
-const parts = {
-  Insight: () => import('../places/Insight').then((m) => ({ default: m.Insight })),
-  Models: () => import('../places/Models').then((m) => ({ default: m.Models })),
-  Queue: () => import('../places/Queue').then((m) => ({ default: m.Queue })),
-  RunPanel: () => import('./RunPanel').then((m) => ({ default: m.RunPanel })),
-  NewRunSheet: () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet })),
-};
-const Insight = lazy(patiently(parts.Insight));
-const Models = lazy(patiently(parts.Models));
-const Queue = lazy(patiently(parts.Queue));
-const RunPanel = lazy(patiently(parts.RunPanel));
-const NewRunSheet = lazy(patiently(parts.NewRunSheet));
+const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
+const NewRunSheet = lazy(patiently(readNewRunSheet));
+const Insight = lazy(patiently(() => import('../places/Insight').then((m) => ({ default: m.Insight }))));
+const Models = lazy(patiently(() => import('../places/Models').then((m) => ({ default: m.Models }))));
+const Queue = lazy(patiently(() => import('../places/Queue').then((m) => ({ default: m.Queue }))));
+const RunPanel = lazy(patiently(() => import('./RunPanel').then((m) => ({ default: m.RunPanel }))));
 
 const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
 
@@ -58,10 +52,10 @@ export function App() {
   ];
   useKeys(keys);
   useFilterSelection();
-  // They open also while the server is gone, so they are here before they are asked for; after what is looked at first.
+  // It opens also while the server is gone, so it is here before it is asked for; after what is looked at first.
   useEffect(() => {
     if (who === null) return undefined;
-    const later = setTimeout(() => Object.values(parts).forEach((read) => void read().catch(() => undefined)), 1000);
+    const later = setTimeout(() => void readNewRunSheet().catch(() => undefined), 1000);
     return () => clearTimeout(later);
   }, [who]);
   const project = who && !(who instanceof Refusal) ? who.project : '';
