@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,8 +32,12 @@ _INSISTS_AFTER = 3
 
 def command(run: Run, script: Path, arguments: Sequence[str], processes: int) -> list[str]:
     """The command that starts a run's script: a list, for no shell."""
-    given = [] if makes_args(script) else options.words(script, run.config())
-    return [*launch.interpreter(processes), str(script.absolute()), *given, *arguments]
+    return [*launch.interpreter(processes), str(script.absolute()), *words(script, run.config()), *arguments]
+
+
+def words(script: Path, config: Mapping[str, Any]) -> list[str]:
+    """The words that hand a config to a script: none where it makes an Args, which takes its config itself."""
+    return [] if makes_args(script) else options.words(script, config)
 
 
 def environment(run: Run, resume: str | None = None) -> dict[str, str]:

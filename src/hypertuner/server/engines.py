@@ -12,6 +12,7 @@ from hypertuner.server.draining.machine import Machine
 from hypertuner.server.draining.view import QueueSeen
 from hypertuner.server.known import Known
 from hypertuner.server.launching.scripts import ScriptsOf
+from hypertuner.server.launching.trying import Trials
 from hypertuner.server.panel.media import MediaOf
 from hypertuner.server.panel.output import Outputs
 from hypertuner.server.reading.reading import Reading
@@ -40,6 +41,7 @@ class Engines:
         self.checkpoints = Checkpoints(storage.path)
         self.family = Family(storage)
         self.scripts = ScriptsOf(storage, launchable)
+        self.trials = Trials()
         self.draining = Draining(storage, slots)
         self.machine = Machine(storage.path, self._look_at_queue)
         self.acts = threading.Lock()

@@ -23,7 +23,7 @@ _MEMORY_BYTES = 8 << 30  # of addresses, where it only reads: pieces of 32 MB, a
 def main() -> int:
     """Do what the standard input asks for; 0 when standard output has an answer."""
     asked: dict[str, Any] = json.loads(sys.stdin.buffer.read())
-    _limit(writes=asked["task"] not in _READS)
+    _limit(writes=asked["task"] not in _READS, computes=asked["task"] == "shapes")
     try:
         answer = _TASKS[asked["task"]](asked)
     except HypertunerError as error:
@@ -34,14 +34,16 @@ def main() -> int:
     return 0
 
 
-def _limit(*, writes: bool) -> None:
+def _limit(*, writes: bool, computes: bool) -> None:
     try:
         import resource
     except ImportError:  # Windows
         return
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: _CPU_S}
     if not writes:
-        limits |= {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_AS: _MEMORY_BYTES}
+        # PyTorch reserves many more addresses than it uses.
+        memory = resource.RLIMIT_DATA if computes else resource.RLIMIT_AS
+        limits |= {resource.RLIMIT_FSIZE: 0, memory: _MEMORY_BYTES}
     for limit, most in limits.items():
         with contextlib.suppress(ValueError, OSError):  # lower already, or not known to this system
             resource.setrlimit(limit, (most, most))
@@ -53,6 +55,26 @@ def _statistics(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     against = asked.get("against")
     return statistics(Path(asked["path"]), Path(against) if against else None)
+
+
+def _shapes(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The shapes of the model that a script makes with a config; what it prints is not the answer."""
+    from hypertuner import settings
+    from hypertuner.store import current
+
+    script = Path(asked["script"])
+    os.environ[settings.MODE.variable] = "off"
+    os.chdir(asked["folder"])
+    sys.argv = [str(script), *asked["arguments"]]
+    sys.path.insert(0, str(script.parent))
+    with contextlib.redirect_stdout(sys.stderr), current.new_run(values=asked["config"]):
+        try:
+            from hypertuner.frameworks.torch import trying
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise MissingExtraError("torch", "torch", "the shape check") from error
+        return {"shapes": trying.shapes(script)}
 
 
 def _export(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +99,8 @@ def _thin(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 _TASKS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "statistics": _statistics,
+    "shapes": _shapes,
     "export": _export,
     "thin": _thin,
 }
-_READS = frozenset({"statistics"})
+_READS = frozenset({"statistics", "shapes"})

@@ -179,7 +179,7 @@ export interface paths {
         put?: never;
         /**
          * Check
-         * @description What would be launched, and what is wrong with it.
+         * @description What would be launched, and what is wrong with it. Code of the script's is executed only for who may run it.
          */
         post: operations["check_api_launch_check_post"];
         delete?: never;
@@ -1167,6 +1167,11 @@ export interface components {
             fits: "yes" | "partly" | "no" | "unknown";
             /** Fitting */
             fitting: number;
+            /**
+             * Is Pending
+             * @default false
+             */
+            is_pending: boolean;
             /** Message */
             message: string;
             /** Mismatched */

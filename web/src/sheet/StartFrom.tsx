@@ -100,7 +100,7 @@ function said(row: Schema<'CheckpointRow'>): string {
 
 function Fit({ fit }: { fit: Schema<'FitReport'> }) {
   const kind = { yes: css.fits, partly: css.partly, no: css.misfits, unknown: css.hint }[fit.fits];
-  const sign = { yes: '✓', partly: '⚠', no: '✕', unknown: '?' }[fit.fits];
+  const sign = fit.is_pending ? '…' : { yes: '✓', partly: '⚠', no: '✕', unknown: '?' }[fit.fits];
   return (
     <div className={names(css.fit, kind)} role="status">
       <span>

@@ -7,6 +7,7 @@ export type Asked = Partial<Schema<'LaunchAsked'>>;
 export type Checked = Schema<'LaunchChecked'>;
 
 const WAIT_MS = 250;
+const AGAIN_MS = 700;
 
 /** The newest answer; the one before it stays until then. */
 export function useCheck(asked: Asked): { checked: Checked | null; refusal: Refusal | null; isStale: boolean } {
@@ -18,14 +19,19 @@ export function useCheck(asked: Asked): { checked: Checked | null; refusal: Refu
   });
   useEffect(() => {
     let isNewest = true;
-    const timer = setTimeout(() => {
+    const ask = () => {
       send<Checked>('/api/launch/check', JSON.parse(body))
-        .then((checked) => isNewest && setState({ of: body, checked, refusal: null }))
+        .then((checked) => {
+          if (!isNewest) return;
+          setState({ of: body, checked, refusal: null });
+          if (checked.fit?.is_pending) timer = setTimeout(ask, AGAIN_MS);
+        })
         .catch((cause: unknown) => {
           if (!(cause instanceof Refusal)) throw cause;
           if (isNewest) setState((before) => ({ of: body, checked: before.checked, refusal: cause }));
         });
-    }, WAIT_MS);
+    };
+    let timer = setTimeout(ask, WAIT_MS);
     return () => {
       isNewest = false;
       clearTimeout(timer);

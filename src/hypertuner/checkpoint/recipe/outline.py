@@ -61,11 +61,11 @@ class Closure:
 
 
 class Outline:
-    """The top level of one source text. Raises SyntaxError when it is not Python."""
+    """The top level of one source text, or of a tree made of it. Raises SyntaxError when it is not Python."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tree: ast.Module | None = None) -> None:
         self.text = text
-        self.tree = ast.parse(text)
+        self.tree = ast.parse(text) if tree is None else tree
         self.statements = tuple(_statements(self.tree.body))
         self.flags = 0
         for node in self.tree.body:

@@ -39,15 +39,23 @@ class RefusedError(Exception):
 class ScriptModule(ModuleType):
     """A script, or a notebook, of which only what is asked for, and what that needs, is executed.
 
-    `values` makes the values that the recipe gives to its names.
+    `values` makes the values that the recipe gives to its names. `allows` says of a call, in the module's namespace,
+    that it is made although it may be the script's work.
     """
 
-    def __init__(self, name: str, outline: Outline, filename: str, values: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        outline: Outline,
+        filename: str,
+        values: Callable[[], dict[str, Any]],
+        allows: Callable[[ast.Call, Mapping[str, Any]], bool] = lambda call, namespace: False,
+    ) -> None:
         super().__init__(name)
-        self.__hypertuner__ = (outline, filename, values, set[Statement]())
+        self.__hypertuner__ = (outline, filename, values, set[Statement](), allows)
 
     def __getattr__(self, name: str) -> Any:
-        outline, filename, values, done = vars(self)["__hypertuner__"]
+        outline, filename, values, done, allows = vars(self)["__hypertuner__"]
         if (name.startswith("__") and name.endswith("__")) or not (outline.binding(name) or name in values()):
             raise AttributeError(f"the recorded source does not define {name}")
         with LOCK:
@@ -57,7 +65,7 @@ class ScriptModule(ModuleType):
             new = [statement for statement in closure.statements if statement not in done]
             done.update(new)
             try:
-                _check_work(new, closure, outline, name)
+                _check_work(new, closure, outline, name, lambda call: allows(call, vars(self)))
                 with values_kept(vars(self), closure.given):
                     for node in outline.program(new):
                         self._check(node, closure, outline, name)
@@ -73,12 +81,12 @@ class ScriptModule(ModuleType):
 
     def _check(self, node: ast.stmt, closure: Closure, outline: Outline, asked: str) -> None:
         """Raise RefusedError if executing `node` would call what the script defines."""
-        inside = set(ast.walk(node))
+        inside, allows = set(ast.walk(node)), vars(self)["__hypertuner__"][-1]
         for statement in closure.statements:
             for part in _evaluated(statement) if statement.node in inside else ():
                 own = set(stored_names(part))
                 for call in calls_in(part):
-                    if not _may_call(vars(self), call, own, outline):
+                    if not (_may_call(vars(self), call, own, outline) or allows(call, vars(self))):
                         raise _refused(statement, closure, outline, asked, call)
 
 
@@ -130,14 +138,16 @@ def _evaluated(statement: Statement) -> Iterator[ast.AST]:
         yield statement.node
 
 
-def _check_work(statements: list[Statement], closure: Closure, outline: Outline, asked: str) -> None:
+def _check_work(
+    statements: list[Statement], closure: Closure, outline: Outline, asked: str, allows: Callable[[ast.Call], bool]
+) -> None:
     """Raise RefusedError for what is seen to be work before anything is executed."""
     for statement in statements:
         if statement.kind == "opaque":
             raise _refused(statement, closure, outline, asked)
         for part in _evaluated(statement):
             for call in calls_in(part):
-                if ast.unparse(call.func) in outline.run_makers:
+                if ast.unparse(call.func) in outline.run_makers and not allows(call):
                     raise _refused(statement, closure, outline, asked, call)
 
 

@@ -126,6 +126,8 @@ class FitReport(BaseModel):
     mismatched: list[Mismatch]
     message: str
     """'126 of 128 tensors fit · head.weight 10→100'."""
+    is_pending: bool = False
+    """Whether it is being found out: to be asked again in a moment."""
 
 
 class LaunchChecked(BaseModel):

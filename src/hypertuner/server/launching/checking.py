@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from hypertuner.errors import ConfigError, HypertunerError, did_you_mean, first_line
@@ -13,6 +14,7 @@ from hypertuner.server.contract.acting import ConfigProblem, FitReport, LaunchAs
 from hypertuner.server.launching.asked import Order
 from hypertuner.server.launching.fitting import fit
 from hypertuner.server.launching.scripts import reads_of
+from hypertuner.server.launching.trying import Trial, Trials
 from hypertuner.server.weights.checkpoints import Checkpoints
 from hypertuner.store import Storage
 from hypertuner.store.care import check_tag
@@ -22,8 +24,10 @@ _LONGEST_VALUE = 100_000
 _LARGEST = 2**64
 
 
-def checked(asked: LaunchAsked, order: Order, storage: Storage, checkpoints: Checkpoints) -> LaunchChecked:
-    """What would be launched, and what is wrong with it."""
+def checked(
+    asked: LaunchAsked, order: Order, storage: Storage, checkpoints: Checkpoints, trials: Trials | None
+) -> LaunchChecked:
+    """What would be launched, and what is wrong with it. `trials` make the script's model, for who may run it."""
     problems = [*_problems(asked, order, storage)]
     _, unread = reads_of(order.rows)
     whole = order.whole
@@ -37,7 +41,7 @@ def checked(asked: LaunchAsked, order: Order, storage: Storage, checkpoints: Che
         problems=problems,
         changed=changed if order.like is not None else {},
         never_read=sorted(key for key in {**order.config, **order.several} if key in unread),
-        fit=_fit(order, whole, checkpoints),
+        fit=_fit(order, whole, checkpoints, trials),
     )
 
 
@@ -55,13 +59,27 @@ def check(asked: LaunchAsked, order: Order, storage: Storage) -> None:
             raise ConfigError(problem.message, key=problem.key or None)
 
 
-def _fit(order: Order, whole: dict[str, Any], checkpoints: Checkpoints) -> FitReport | None:
-    if order.parent is None:
+def _fit(order: Order, whole: dict[str, Any], checkpoints: Checkpoints, trials: Trials | None) -> FitReport | None:
+    parent = order.parent
+    if parent is None:
         return None
-    if order.parent.saved is None:
-        message = f"Not known yet: {order.parent.run.name} has yet to save it. The new run waits for that."
+    if parent.saved is None:
+        message = f"Not known yet: {parent.run.name} has yet to save it. The new run waits for that."
         return FitReport(fits="unknown", tensors=0, fitting=0, mismatched=[], message=message)
-    return fit(order.parent.saved, order.parent.run.effective_config(), whole, order.rows, checkpoints)
+    trial = Trial(order.script.path, _first(order), order.arguments, order.folder)
+    return fit(
+        parent.saved,
+        parent.run.effective_config(),
+        whole,
+        order.rows,
+        checkpoints,
+        partial(trials.shapes, trial) if trials is not None else None,
+    )
+
+
+def _first(order: Order) -> dict[str, Any]:
+    """The config of the first of the runs."""
+    return {**order.config, **{key: values[0] for key, values in order.several.items() if values}}
 
 
 def _problems(asked: LaunchAsked, order: Order, storage: Storage) -> Iterator[ConfigProblem]:

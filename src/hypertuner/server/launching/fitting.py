@@ -1,11 +1,11 @@
 """Whether a checkpoint's weights will fit the model of a new run, before its script runs: by the shapes that runs of
-the same script have saved. Where none tells, that is said."""
+the same script have saved, else by those of the model that the script makes. Where neither tells, why is said."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hypertuner.errors import StorageError
 from hypertuner.index.progress import says_how_long
 from hypertuner.index.row import RunRow
 from hypertuner.server.contract.acting import FitReport, Mismatch
+from hypertuner.server.launching.trying import Shapes
 from hypertuner.server.weights.checkpoints import Checkpoints, Saved
 from hypertuner.store import Run
 
@@ -30,7 +31,6 @@ _NO_SHAPE = re.compile(
     re.IGNORECASE,
 )
 _A_SHAPE = re.compile(r"mult|ratio|width|depth|scale|expansion|factor", re.IGNORECASE)
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def gives_shape(key: str, value: Any) -> bool:
@@ -47,8 +47,13 @@ def fit(
     config: Mapping[str, Any],
     rows: Sequence[RunRow],
     checkpoints: Checkpoints,
+    makes: Callable[[Mapping[str, Any]], Shapes | str | None] | None,
 ) -> FitReport:
-    """Whether the parent's weights fit a run of `config`; `rows` are the runs of its script, newest first."""
+    """Whether the parent's weights fit a run of `config`; `rows` are the runs of its script, newest first.
+
+    `makes` makes its model where no run tells, and is given the settings that may give a layer its shape; None where
+    nothing of the script may be executed.
+    """
     saved = shapes_of(parent.file.path)
     if not saved:
         return _unknown(0, "The parent's file does not say which tensors it holds.")
@@ -57,14 +62,21 @@ def fit(
         if not _is_alike(shaping, row.config) or not row.checkpoints:
             continue
         if (here := _newest_shapes(row, checkpoints)) is not None:
-            return _compared(saved, here, parent_config, config, row.name)
-    changed = [key for key in shaping if key in parent_config and parent_config[key] != shaping[key]]
+            return _compared(saved, here, parent_config, config, f"as {row.name} tells")
+    # A script without an Args records no defaults: what is not in the parent's config is not known to be as it was.
+    changed = [key for key in shaping if key not in parent_config or parent_config[key] != shaping[key]]
     if not changed and rows and any(row.name == parent.run for row in rows):
-        return _compared(saved, saved, parent_config, config, parent.run)
-    if changed:
-        told = " ".join(f"{key}={config[key]}" for key in changed[:4])
-        return _unknown(len(saved), f"Not known yet: no run of this script with {told} has saved a checkpoint.")
-    return _unknown(len(saved), "Not known yet: no run of this script has saved a checkpoint.")
+        return _compared(saved, saved, parent_config, config, f"as {parent.run} tells")
+    told = " ".join(f"{key}={config[key]}" for key in changed[:4])
+    nobody = f"no run of this script{f' with {told}' if told else ''} has saved a checkpoint"
+    if makes is None:
+        return _unknown(len(saved), f"Not known yet: {nobody}.")
+    here_or_why = makes(shaping)
+    if here_or_why is None:
+        return _unknown(len(saved), "The script's model is being made, to compare its shapes.", is_pending=True)
+    if isinstance(here_or_why, str):
+        return _unknown(len(saved), f"Not known yet: {nobody}, and the script does not tell: {here_or_why}.")
+    return _compared(saved, here_or_why, parent_config, config, "as the script makes its model")
 
 
 def shapes_of(path: Path) -> Shapes:
@@ -91,7 +103,7 @@ def _newest_shapes(row: RunRow, checkpoints: Checkpoints) -> Shapes | None:
 
 
 def _compared(
-    saved: Shapes, here: Shapes, parent_config: Mapping[str, Any], config: Mapping[str, Any], name: str
+    saved: Shapes, here: Shapes, parent_config: Mapping[str, Any], config: Mapping[str, Any], by: str
 ) -> FitReport:
     both = [key for key in here if key in saved]
     wrong = [report.Mismatch(key, saved[key], here[key]) for key in both if saved[key] != here[key]]
@@ -114,7 +126,7 @@ def _compared(
         tensors=len(here),
         fitting=fitting,
         mismatched=[_mismatch(one, parent_config, config) for one in wrong[:_SHOWN]],
-        message=f"{' · '.join(parts)} (as {name} tells)",
+        message=f"{' · '.join(parts)} ({by})",
     )
 
 
@@ -128,5 +140,5 @@ def _share(here: Shapes, lost: Iterable[str]) -> float:
     return 1 - sum(math.prod(here[name]) for name in lost) / total if total else 0.0
 
 
-def _unknown(tensors: int, message: str) -> FitReport:
-    return FitReport(fits="unknown", tensors=tensors, fitting=0, mismatched=[], message=message)
+def _unknown(tensors: int, message: str, *, is_pending: bool = False) -> FitReport:
+    return FitReport(fits="unknown", tensors=tensors, fitting=0, mismatched=[], message=message, is_pending=is_pending)

@@ -67,13 +67,14 @@ def scripts(state: Current) -> Scripts:
 
 @router.post("/launch/check")
 @needs("view")
-def check(asked: LaunchAsked, state: Current) -> LaunchChecked:
-    """What would be launched, and what is wrong with it."""
+def check(asked: LaunchAsked, state: Current, asker: Asker) -> LaunchChecked:
+    """What would be launched, and what is wrong with it. Code of the script's is executed only for who may run it."""
     try:
         order = _order(asked, state)
     except HypertunerError as error:  # the answer of this route is what is wrong
         return checking.refused(error)
-    return checking.checked(asked, order, state.storage, state.acting.checkpoints)
+    trials = state.acting.trials if "run" in asker else None
+    return checking.checked(asked, order, state.storage, state.acting.checkpoints, trials)
 
 
 @router.post("/launch")

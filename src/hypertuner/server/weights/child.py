@@ -31,8 +31,8 @@ _SET = {
 }
 
 
-def ask(task: str, **asked: str | None) -> dict[str, Any]:
-    """What the child answers.
+def ask(task: str, within_s: float = _WITHIN_S, **asked: Any) -> dict[str, Any]:
+    """What the child answers. `asked` goes there as JSON.
 
     Raises: CorruptFileError, CheckpointError: what it says is wrong; CheckpointError when it takes too long or dies.
     """
@@ -48,11 +48,11 @@ def ask(task: str, **asked: str | None) -> dict[str, Any]:
             start_new_session=True,
         )
         try:
-            said, trouble = process.communicate(json.dumps({"task": task, **asked}).encode(), timeout=_WITHIN_S)
+            said, trouble = process.communicate(json.dumps({"task": task, **asked}).encode(), timeout=within_s)
         except subprocess.TimeoutExpired:
             _end(process)
             raise CheckpointError(
-                f"That took longer than {_WITHIN_S:.0f} s and was ended: the file is too large for it.\n"
+                f"That took longer than {within_s:.0f} s and was ended.\n"
                 "  The command line has no such limit: hypertuner export, hypertuner show."
             ) from None
         finally:
