@@ -83,7 +83,8 @@ class DcpPinned(Dcp):
             )
         )
         # torch 2.11 closes it after the first save, and it cannot be used again.
-        self._stager._state_dict_stager.close = lambda: None
+        inner: Any = self._stager._state_dict_stager
+        inner.close = lambda: None
 
     def options(self) -> dict[str, Any]:
         return {"async_stager": self._stager}

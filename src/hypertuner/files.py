@@ -49,6 +49,11 @@ fault_plan: Callable[[Operation], None] | None = None
 _count = 0
 
 
+def would_write(flags: int) -> bool:
+    """Whether `os.open` with these flags makes, empties or may change a file."""
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+
+
 def _do(name: str, path: str | Path) -> None:
     global _count
     _count += 1

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 from tests.queue.conftest import until
 from tests.server.acting.test_launching import check
+from tests.server.security.conftest import share
 
 TRAINS = """
     for epoch in range(args.epochs):
@@ -174,3 +175,18 @@ def test_a_file_that_somebody_else_made_is_compared_and_none_of_its_code_runs(pl
     served = serve("train.py", "--no-drain")
     told = fit(served, from_run="small", config={"classes": 3}, parent="small@last", how="weights")
     assert (told["fits"], told["fitting"]) == ("partly", 4)
+
+
+@pytest.mark.parametrize("scope", ["view", "edit"])
+def test_nothing_of_the_script_is_executed_for_who_may_not_run_it(place, serve, scope):
+    place.script(AT_TOP)
+    place.command("run", "train.py", "--name", "small")
+    place.script("import helper\n" + AT_TOP.replace("Net(args.hidden,", "Net(helper.twice(args.hidden),"))
+    (place.folder / "helper.py").write_text("import sys; sys.exit('executed')\n")
+    served = serve("train.py", "--no-drain")
+    asked = {"from_run": "small", "config": {"classes": 3}, "parent": "small@last", "how": "weights"}
+    answer = served.ask("POST", "/api/launch/check", asked, token=share(served, scope))
+    told = answer.json["fit"]
+    assert (answer.status, told["fits"], told["is_pending"]) == (200, "unknown", False)
+    assert "classes=3 has saved a checkpoint." in told["message"]
+    assert "executed" in fit(served, **asked)["message"]  # for who may run it, it is

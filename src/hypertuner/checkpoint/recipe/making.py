@@ -125,24 +125,19 @@ def _candidates(outline: Outline, module: ModuleType, base: type) -> Iterator[st
 
 def _is_class(node: ast.expr, module: ModuleType, base: type) -> bool:
     try:
-        found = eval(compile(ast.Expression(node), "<script>", "eval"), _Names(module))  # noqa: S307  # a dotted name
+        found = _named(node, module)
     except Exception:  # code of the script's, which may raise anything: then it is not known to be one
         return False
     return isinstance(found, type) and issubclass(found, base)
 
 
-class _Names(dict[str, Any]):
-    """The names of a script, executed as they are asked for."""
-
-    def __init__(self, module: ModuleType) -> None:
-        super().__init__()
-        self._module = module
-
-    def __missing__(self, name: str) -> Any:
-        try:
-            return getattr(self._module, name)
-        except AttributeError:
-            raise KeyError(name) from None
+def _named(node: ast.expr, module: ModuleType) -> object:
+    """What a dotted name means in the script; None of another expression, or where there is none."""
+    if isinstance(node, ast.Name):
+        return getattr(module, node.id, None)
+    if isinstance(node, ast.Attribute):
+        return getattr(_named(node.value, module), node.attr, None)
+    return None
 
 
 class _Allows:

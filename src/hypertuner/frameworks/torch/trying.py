@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from hypertuner import files
 from hypertuner.checkpoint.recipe.making import model_of
 from hypertuner.checkpoint.recipe.script import RefusedError
 from hypertuner.errors import CheckpointError, first_line
@@ -83,7 +84,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     """Keep code that makes a model from doing anything else: what a download or a cache would."""
     if event == "open":
         flags = arguments[2] if isinstance(arguments[2], int) else 0
-        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC) and arguments[0] != os.devnull:
+        if files.would_write(flags) and arguments[0] != os.devnull:
             raise RefusedError(f"it writes {str(arguments[0])[:100]} as its model is made")
     elif event in _REFUSED:
         raise RefusedError(f"it does more than make a model before its Saver ({event})")
