@@ -78,8 +78,11 @@ def test_several_curves_come_at_once_and_what_is_gone_is_named(storage):
     ]
     assert missing == ["../one", "gone"]
     rows = list(csv.reader(io.StringIO(text)))
-    assert rows[0] == ["run", "attempt", "step", "time", "train/loss"]
-    assert [(*row[:3], row[4]) for row in rows[1:]] == [("one", "1", "0", "0.5"), ("one", "1", "1", "0.25")]
+    assert rows[0] == ["run", "attempt", "step", "time", "train/loss", "abandoned"]
+    assert [(*row[:3], *row[4:]) for row in rows[1:]] == [
+        ("one", "1", "0", "0.5", "false"),
+        ("one", "1", "1", "0.25", "false"),
+    ]
 
 
 def resumed(run: Run, from_attempt: int, nbytes: int, how: str = "resume", parent: str | None = None):
@@ -108,6 +111,16 @@ def test_what_a_resumed_attempt_went_back_before_is_abandoned(storage):
         ("otter", 2, [20.0], False),
     ]
     assert curve(storage, "otter").header["cursor"] == f"2:{second.layout.metrics.stat().st_size}"
+    with asking(storage) as asker:
+        text = asker.client.get("/api/series.csv", params={"run": "otter", "metric": "loss"}).text
+    taken = [(row[1], row[4], row[5]) for row in csv.reader(io.StringIO(text))][1:]
+    assert taken == [
+        ("1", "0.0", "false"),
+        ("1", "1.0", "false"),
+        ("1", "2.0", "true"),
+        ("1", "3.0", "true"),
+        ("2", "20.0", "false"),
+    ]
 
 
 def test_an_attempt_that_began_anew_leaves_the_earlier_one_in_grey(storage):

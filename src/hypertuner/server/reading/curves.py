@@ -82,13 +82,12 @@ class Curves:
         self._make_room()
         return found, missing
 
-    def points(self, names: Sequence[str], metric: str) -> Iterator[tuple[str, int, float, float, float]]:
-        """(run, attempt, step, time, value) of each point of these runs' curves that is not abandoned."""
+    def points(self, names: Sequence[str], metric: str) -> Iterator[tuple[str, int, float, float, float, bool]]:
+        """(run, attempt, step, time, value, whether a later attempt went back before it) of each point of the curves."""
         for curve in self.curves(names, metric)[0]:
             for segment, cut in zip(curve.header["segments"], curve.cuts, strict=True):
-                if not segment["is_abandoned"]:
-                    for step, time, value in zip(*cut, strict=True):
-                        yield curve.header["run"], segment["attempt"], step, time, value
+                for step, time, value in zip(*cut, strict=True):
+                    yield curve.header["run"], segment["attempt"], step, time, value, segment["is_abandoned"]
 
     def _curve(self, run: Run, metric: str) -> Curve:
         segments: list[dict[str, Any]] = []

@@ -67,9 +67,9 @@ def table(rows: Sequence[Packed]) -> Iterator[Sequence[Any]]:
 
 def curves(found: Curves, names: Sequence[str], metric: str) -> Iterator[Sequence[Any]]:
     """A head and a line a point."""
-    yield ["run", "attempt", "step", "time", metric]
-    for name, attempt, step, time, value in found.points(names, metric):
-        yield [name, attempt, int(step), time, value]
+    yield ["run", "attempt", "step", "time", metric, "abandoned"]
+    for name, attempt, step, time, value, is_abandoned in found.points(names, metric):
+        yield [name, attempt, int(step), time, value, is_abandoned]
 
 
 def _shown(row: Packed, column: str, place: int | None) -> Any:
