@@ -57,6 +57,35 @@ def test_a_config_arrives_as_it_was_given(tmp_path: Path, storage: Path, asked: 
     assert got(storage, "one") == {**USUAL, **asked}
 
 
+PLACES = """
+import argparse, json, os
+parser = argparse.ArgumentParser()
+parser.add_argument("data")
+parser.add_argument("sizes", type=float, nargs="*")
+parser.add_argument("--lr", type=float, default=0.1)
+parser.add_argument("--layers", type=int, nargs="+", default=[1])
+args = parser.parse_args()
+open(os.environ["HYPERTUNER_RUN"] + "/got.json", "w").write(json.dumps(vars(args)))
+"""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"lr": 0.5, "layers": [2, 3], "sizes": [1.0, 2.0], "data": "mnist"},
+        {"data": "a file=1", "layers": [2]},
+        {"data": "-odd", "sizes": [-1.0, 0.5], "lr": 0.5},
+        {"data": "mnist", "sizes": []},
+    ],
+    ids=str,
+)
+def test_positional_arguments_arrive_in_the_parsers_order(tmp_path: Path, storage: Path, asked: dict[str, object]):
+    (tmp_path / "train.py").write_text(PLACES)
+    run = make.make_run(tmp_path / "train.py", asked, [], name="one", storage=Storage(storage))
+    assert run_in_foreground(run, tmp_path / "train.py") == 0
+    assert got(storage, "one") == {"sizes": [], "lr": 0.1, "layers": [1], **asked}
+
+
 def test_the_command_line_the_queue_and_the_page_hand_over_flags(tmp_path: Path):
     (tmp_path / "train.py").write_text(SCRIPT)
     import subprocess

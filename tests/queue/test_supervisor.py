@@ -159,6 +159,12 @@ def test_a_module_that_only_a_string_names_is_found(place: Place):
             "gpu memory",
             "CUDA out of memory",
         ),
+        (
+            "raise RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`')",
+            "failed",
+            "gpu memory",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ),
         ("import os; os.close(1); os.close(2)", "finished", "", "the script ended"),
     ],
     ids=[
@@ -172,6 +178,7 @@ def test_a_module_that_only_a_string_names_is_found(place: Place):
         "realtime",
         "memory",
         "cuda",
+        "cublas",
         "closes-stdout",
     ],
 )

@@ -15,7 +15,10 @@ from hypertuner.store.gpus import list_gpus
 _ERROR_LINE = re.compile(
     r"[\w.-]+\.py: error: .|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$"
 )
-_GPU_MEMORY = ("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory")
+_GPU_MEMORY = (
+    *("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 _CPU_MEMORY = ("out of memory on the CPU", "MemoryError", "DefaultCPUAllocator: can't allocate memory")
 _LONGEST = 300
 

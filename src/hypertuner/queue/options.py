@@ -36,6 +36,11 @@ class Argument:
     """Its keywords."""
 
     @property
+    def is_positional(self) -> bool:
+        """Whether it is told by its place, not by its name."""
+        return not self.option.startswith("-")
+
+    @property
     def is_flag(self) -> bool:
         """Whether it takes no value."""
         return self.action in _FLAGS
@@ -49,12 +54,23 @@ class Argument:
 def words(script: Path, config: Mapping[str, Any]) -> list[str]:
     """The words that hand a config to a script which makes no Args."""
     declared = {argument.key: argument for argument in arguments_in(trees_of(script))}
+    by_key = {key.replace("-", "_"): value for key, value in config.items()}
+    placed = [argument for key, argument in declared.items() if argument.is_positional and by_key.get(key) is not None]
     found: list[str] = []
+    for argument in placed:
+        value = by_key[argument.key]
+        found += map(_text, value if argument.is_several and isinstance(value, list) else [value])
+    if any(word.startswith("-") for word in found):
+        found.insert(0, "--")
+    options: list[str] = []
     for key, value in config.items():
-        argument = declared.get(key.replace("-", "_"))
-        known = argument is not None and argument.option.startswith("-")
-        found += _words(argument, value) if argument is not None and known else [f"--{key}={_text(value)}"]
-    return found
+        known = declared.get(key.replace("-", "_"))
+        if known is None:
+            options.append(f"--{key}={_text(value)}")
+        elif not known.is_positional:
+            options += _words(known, value)
+    # Behind the options "--" ends them; before them, no option that takes several values takes these.
+    return [*options, *found] if found[:1] == ["--"] else [*found, *options]
 
 
 def _words(argument: Argument, value: Any) -> list[str]:

@@ -83,7 +83,7 @@ class Curves:
         return found, missing
 
     def points(self, names: Sequence[str], metric: str) -> Iterator[tuple[str, int, float, float, float, bool]]:
-        """(run, attempt, step, time, value, whether a later attempt went back before it) of each point of the curves."""
+        """(run, attempt, step, time, value, whether a later attempt went back before it) of each point."""
         for curve in self.curves(names, metric)[0]:
             for segment, cut in zip(curve.header["segments"], curve.cuts, strict=True):
                 for step, time, value in zip(*cut, strict=True):
