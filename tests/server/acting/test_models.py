@@ -217,12 +217,13 @@ def test_a_hostile_model_file_runs_nothing_and_is_said(looked, trained, tmp_path
     assert not (tmp_path / "owned").exists()
 
 
-def test_the_child_that_reads_writes_no_file_and_gets_no_secret(trained, tmp_path: Path):
+@pytest.mark.parametrize("computes", [False, True], ids=["looks into weights", "makes a model"])
+def test_the_child_that_reads_writes_no_file_and_gets_no_secret(trained, tmp_path: Path, computes):
     """The limits of the process itself, asked of it."""
-    program = """
+    program = f"""
         import json, os, sys
         from hypertuner.server import weights_child
-        weights_child._limit(writes=False)
+        weights_child._limit(writes=False, computes={computes})
         try:
             with open("written", "wb", buffering=0) as file:
                 file.write(b"x")
