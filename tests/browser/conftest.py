@@ -85,7 +85,10 @@ class Window:
         tab.set_default_timeout(_READY_MS)
         tab.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         tab.on("console", lambda line: self._hear(line.type, line.text))
-        with tab.expect_response(lambda answer: "/api/session" in answer.url and answer.ok):
+        with (  # both at once; whoever goes on to another address needs the cookie of the second
+            tab.expect_response(lambda answer: "/api/session" in answer.url and answer.ok),
+            tab.expect_response(lambda answer: "/api/login" in answer.url and answer.ok),
+        ):
             tab.goto(f"http://{self.served.host}{path}#token={self.served.token}")
         return tab
 
