@@ -200,10 +200,7 @@ def saves(size: float, tensors: int, rounds: int) -> dict[str, tuple[list[float]
                 found[name][0].append(returned - begun)
                 if way.is_durable:
                     found[name][1].append(ended - begun)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
     return found
 
 
@@ -243,7 +240,11 @@ def steps(size: float, rounds: int) -> dict[str, list[float]]:
             optimizer.step()
         return time.perf_counter() - begun
 
-    ways = {name: way for name, way in _ways().items() if name != Memmove.name}
+    return longer({name: way for name, way in _ways().items() if name != Memmove.name}, model, train, rounds)
+
+
+def longer(ways: dict[str, Way], model: Any, train: Callable[[], float], rounds: int) -> dict[str, list[float]]:
+    """By way, the seconds that `train` takes after a save begins, over those that it takes without one."""
     for way in ways.values():
         way.start(model)
     found: dict[str, list[float]] = {name: [] for name in ways}
@@ -258,9 +259,16 @@ def steps(size: float, rounds: int) -> dict[str, list[float]]:
             end()
             if number:
                 found[name].append(beside / statistics.mean((alone, train())))
-            shutil.rmtree(path, ignore_errors=True)
-            path.unlink(missing_ok=True)
+            remove(path)
     return found
+
+
+def remove(path: Path) -> None:
+    """What a save wrote: a folder, a file, or nothing."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def plain(name: str) -> str:

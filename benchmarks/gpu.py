@@ -3,10 +3,9 @@
 *blocked*: seconds from the call until the GPU has done what the call put into its queue, so that what training does
 next begins. Beside ours, the floor (a clone of every tensor), `dcp.async_save` as it is, the same with pinned memory
 that is kept (one has to wait for its staging before the optimizer steps, so the wait counts), and `torch.save`.
-*durable*: until the file can be relied on. *GPU memory*: what a save takes at its peak, as a share of the
-model.
-*steps*: twenty training steps right after a save, over twenty without one. *load*: weights from a file in the page
-cache onto the GPU. *log*: how long the script waits for a number that the GPU has still to compute.
+*durable*: until the file can be relied on. *GPU memory*: what a save takes at its peak, as a share of the model.
+*steps*: twenty training steps right after a save begins, over twenty without one. *load*: weights from a file in the
+page cache onto the GPU. *log*: how long the script waits for a number that the GPU has still to compute.
 
 1000 MB in 300 tensors. Rounds take turns in one process. Without a GPU there is nothing to measure, which is said.
 """
@@ -14,8 +13,6 @@ cache onto the GPU. *log*: how long the script waits for a number that the GPU h
 from __future__ import annotations
 
 import os
-import shutil
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,13 +119,6 @@ def _began(way: Way, model: Any, path: Path, number: int) -> tuple[float, float,
     return begun, time.perf_counter(), end
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def saves(rounds: int) -> dict[str, tuple[list[float], list[float], float, list[float]]]:
     """In a child, by way: seconds until training went on, until it was durable, of the first save; GPU memory taken."""
     import torch
@@ -156,7 +146,7 @@ def saves(rounds: int) -> dict[str, tuple[list[float], list[float], float, list[
                 found[name][2].append((torch.cuda.max_memory_allocated() - before) / (MEGABYTES * 1e6))
                 if way.is_durable:
                     found[name][1].append(ended - begun)
-            _remove(path)
+            background.remove(path)
     return {name: (waited, durable, first[name], taken) for name, (waited, durable, taken) in found.items()}
 
 
@@ -183,21 +173,7 @@ def steps(rounds: int) -> dict[str, list[float]]:
         return time.perf_counter() - begun
 
     ways = {name: way for name, way in _ways().items() if name != CLONE}
-    for way in ways.values():
-        way.start(model)
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    train()
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            path = Path.cwd() / f"{background.plain(name)}-{number}"
-            alone = train()
-            _, _, end = _began(way, model, path, number)
-            beside = train()
-            end()
-            if number:
-                found[name].append(beside / statistics.mean((alone, train())))
-            _remove(path)
-    return found
+    return background.longer(ways, model, train, rounds)
 
 
 def loads(rounds: int) -> dict[str, list[float]]:

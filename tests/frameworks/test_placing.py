@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+import hypertuner  # noqa: E402
 from hypertuner.errors import CheckpointError  # noqa: E402
 from hypertuner.frameworks.torch.placing import place  # noqa: E402
 from hypertuner.frameworks.torch.staging import Memory, Staging  # noqa: E402
@@ -132,3 +133,33 @@ def test_memory_is_cut_anew_out_of_what_is_there():
 def test_memory_that_cannot_be_had_is_said_with_what_to_do():
     with pytest.raises(CheckpointError, match=r"(?s)no memory for a copy of 1.2e\+09 GB.*background=False"):
         Memory(locked=False).cut([1 << 60])
+
+
+class OwnState(torch.nn.Linear):
+    def state_dict(self):
+        return {f"own.{name}": tensor.detach() for name, tensor in super().state_dict().items()}
+
+
+def hooked() -> torch.nn.Module:
+    net = torch.nn.Linear(2, 3)
+    net._register_state_dict_hook(
+        lambda module, state, *_: state.update({"weight": torch.from_numpy(state["weight"].numpy() + 1)})
+    )
+    return net
+
+
+@pytest.mark.parametrize("make", [lambda: OwnState(2, 3), hooked], ids=["state_dict of its own", "hook"])
+def test_a_model_whose_state_is_made_in_its_own_way_is_saved_as_it_says(storage, make):
+    net = make()
+    with hypertuner.new_run(name="r"):
+        hypertuner.Saver(net).save(step=0)
+    saved, wanted = torch.load(storage / "r/model.pt")["state_dict"], net.state_dict()
+    assert saved.keys() == wanted.keys()
+    assert all(torch.equal(saved[name], wanted[name]) for name in wanted)
+
+
+def test_memory_that_cannot_be_prepared_is_no_trouble_until_it_is_needed():
+    pool = Staging()
+    pool.prepare([1 << 60], 0)  # a thread that died of it would be a warning, which fails the test
+    stage = pool.stage()
+    assert torch.equal(place([torch.ones(3)], stage, copy=True)[0], torch.ones(3))

@@ -56,21 +56,20 @@ def words(script: Path, config: Mapping[str, Any]) -> list[str]:
     declared = {argument.key: argument for argument in arguments_in(trees_of(script))}
     by_key = {key.replace("-", "_"): value for key, value in config.items()}
     placed = [argument for key, argument in declared.items() if argument.is_positional and by_key.get(key) is not None]
-    found: list[str] = []
+    places: list[str] = []
     for argument in placed:
         value = by_key[argument.key]
-        found += map(_text, value if argument.is_several and isinstance(value, list) else [value])
-    if any(word.startswith("-") for word in found):
-        found.insert(0, "--")
-    options: list[str] = []
+        places += map(_text, value if argument.is_several and isinstance(value, list) else [value])
+    found: list[str] = []
     for key, value in config.items():
         known = declared.get(key.replace("-", "_"))
         if known is None:
-            options.append(f"--{key}={_text(value)}")
+            found.append(f"--{key}={_text(value)}")
         elif not known.is_positional:
-            options += _words(known, value)
-    # Behind the options "--" ends them; before them, no option that takes several values takes these.
-    return [*options, *found] if found[:1] == ["--"] else [*found, *options]
+            found += _words(known, value)
+    if any(word.startswith("-") for word in places):
+        return [*found, "--", *places]
+    return [*places, *found]  # before the options: none that takes several values takes these
 
 
 def _words(argument: Argument, value: Any) -> list[str]:

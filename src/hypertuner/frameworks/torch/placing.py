@@ -44,6 +44,7 @@ def place(tensors: Sequence[torch.Tensor], stage: Stage, *, copy: bool) -> list[
     key = (copy, rows)
     plan = stage.plan
     if not isinstance(plan, _Plan) or plan.key != key:
+        stage.plan = None  # its memory is cut anew, also where that fails midway
         plan = _Plan(key, tensors, stage, copy=copy)
         stage.plan = plan
     return plan.carry_out(tensors, storages, stage)

@@ -201,7 +201,7 @@ class Staging:
 
         def make() -> None:
             stage = Stage(self)
-            with contextlib.suppress(OSError, RuntimeError, MemoryError):  # the capture says it, if it is so still
+            with contextlib.suppress(CheckpointError, RuntimeError):  # the capture says it, if it is so still
                 stage.plain.cut(plain)
                 if on_gpus:
                     stage.locked.cut([on_gpus])

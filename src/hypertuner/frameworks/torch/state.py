@@ -48,7 +48,7 @@ class State:
 
     def _add(self, prefix: str, module: nn.Module) -> None:
         renames = clean_names(module)
-        state = module.state_dict(keep_vars=True)
+        state = _state_of(module)
         self._named.append(state)
         for name, value in state.items():
             name = prefix + clean_name(name, renames)
@@ -82,6 +82,15 @@ class State:
             renames = clean_names(module)
             values.update({prefix + clean_name(name, renames): value for name, value in module.state_dict().items()})
         return values
+
+
+def _state_of(module: nn.Module) -> Mapping[str, Any]:
+    """A module's state with its own parameters in it, which are known by what they are; detached where it makes its
+    state in a way of its own that knows no other."""
+    try:
+        return module.state_dict(keep_vars=True)
+    except (TypeError, RuntimeError):
+        return module.state_dict()
 
 
 def versions_of(state: Any) -> dict[str, int]:
