@@ -79,7 +79,7 @@ export function GroupReadout({ reading, means }: { reading: Store<Reading | null
       {means.slice(0, MOST_NAMED).map(({ group, runs }) => (
         <span key={group.id} className={css.legend}>
           <RunMark {...group.look} />
-          <span className={css.who}>{group.name}</span>
+          <span className={css.who}>{group.values}</span>
           <span className={css.at}>×{runs}</span>
         </span>
       ))}

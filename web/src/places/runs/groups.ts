@@ -45,6 +45,11 @@ export function groupName(by: readonly string[], settings: Settings): string {
   return by.map((key) => `${key} ${key in settings ? value(settings[key] as Value) : '–'}`).join(' · ');
 }
 
+/** '0.1 · 32', beside something that says of which settings. */
+export function groupValues(by: readonly string[], settings: Settings): string {
+  return by.map((key) => (key in settings ? value(settings[key] as Value) : '–')).join(' · ');
+}
+
 /** Runs by their group. */
 export function inGroups(by: readonly string[], rows: readonly RunRow[]): Map<string, RunRow[]> {
   const found = new Map<string, RunRow[]>();

@@ -4,7 +4,7 @@ import type { RunRow } from '../../api/types';
 import type { XAxis } from '../../app/view';
 import type { Line } from '../../chart/line';
 import { type Mean, meanOf } from '../../chart/mean';
-import { type GroupLook, type Grouping, groupName, inGroups } from './groups';
+import { type GroupLook, type Grouping, groupName, groupValues, inGroups } from './groups';
 import { DASHES } from './lines';
 import type { RunSeries } from './series';
 
@@ -16,6 +16,8 @@ export interface RunGroup {
   /** No run has this name. */
   id: string;
   name: string;
+  /** What tells it from the other groups. */
+  values: string;
   look: GroupLook;
   names: string[];
   isRunning: boolean;
@@ -37,6 +39,7 @@ export function useRunGroups(rows: readonly RunRow[], grouping: Grouping | null)
     return [...inGroups(grouping.by, rows)].map(([key, members]): RunGroup => ({
       id: groupId(key),
       name: groupName(grouping.by, members[0]!.config),
+      values: groupValues(grouping.by, members[0]!.config),
       look: grouping.looks.get(key) ?? UNSEEN,
       names: members.map(({ name }) => name),
       isRunning: members.some(({ state }) => state === 'running'),
