@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hypertuner.errors import QueryError
 from hypertuner.index.fields import FACTS
+from hypertuner.index.operators import NOTHING
 from hypertuner.index.query import Query
 
 NAN = float("nan")
@@ -377,6 +378,31 @@ def test_a_query_over_names_that_are_all_there_means_what_python_means(text, row
     assert query.matches(row) == expected
     query.check(row)
     assert query.names <= row.keys()
+    if query.tests is not None:  # the same, asked name by name
+        assert all(test(row[name]) for name, test in query.tests) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("lr > 0.1", ["lr"]),
+        ("lr > 0.1 and state == 'failed' and lr < 1", ["lr", "state", "lr"]),
+        ('"a" in name and state in ["failed", "stopped"]', ["name", "state"]),
+        ('metric["val loss"] < 1 and min(loss) < 0.1', ["metric.val loss", "min(loss)"]),
+        ('age < "12h"', ["age"]),
+    ],
+)
+def test_a_query_that_compares_names_with_values_can_be_asked_name_by_name(text, names):
+    query = Query(text)
+    assert [name for name, _ in query.tests] == names
+    assert query.matches({}) == all(test(NOTHING) for _, test in query.tests)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "lr", "lr > loss", "lr > 1 or lr < 2", "not lr > 1", "0 < lr < 1", "lr > 2 * 3", "name.contains('a')"]
+)
+def test_any_other_query_is_asked_run_by_run(text):
+    assert Query(text).tests is None
 
 
 @settings(max_examples=500, deadline=None)

@@ -16,6 +16,8 @@ _BIGGEST_POWER_BITS = 4096
 Row = Mapping[str, Any]
 Value = Callable[[Row], Any]
 """A part of a query, read: what it is of a row."""
+Test = Callable[[Any], bool]
+"""Whether a value passes."""
 
 
 class Nothing:
@@ -84,14 +86,32 @@ def _unequal(left: Any, right: Any) -> bool:
     return not (left is NOTHING or right is NOTHING) and bool(left != right)
 
 
-def _ordered(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], bool]:
-    def ordered(left: Any, right: Any) -> bool:
-        try:
-            return bool(compare(left, right))
-        except TypeError:  # text and numbers, None, what the row lacks: no order, so not in this one
-            return False
+def _less(left: Any, right: Any) -> bool:
+    try:
+        return bool(left < right)
+    except TypeError:  # text and numbers, None, what the row lacks: no order, so not in this one
+        return False
 
-    return ordered
+
+def _at_most(left: Any, right: Any) -> bool:
+    try:
+        return bool(left <= right)
+    except TypeError:
+        return False
+
+
+def _greater(left: Any, right: Any) -> bool:
+    try:
+        return bool(left > right)
+    except TypeError:
+        return False
+
+
+def _at_least(left: Any, right: Any) -> bool:
+    try:
+        return bool(left >= right)
+    except TypeError:
+        return False
 
 
 def _in(item: Any, container: Any) -> bool:
@@ -146,10 +166,10 @@ BITWISE: dict[type[ast.operator], tuple[str, str]] = {
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: _equal,
     ast.NotEq: _unequal,
-    ast.Lt: _ordered(operator.lt),
-    ast.LtE: _ordered(operator.le),
-    ast.Gt: _ordered(operator.gt),
-    ast.GtE: _ordered(operator.ge),
+    ast.Lt: _less,
+    ast.LtE: _at_most,
+    ast.Gt: _greater,
+    ast.GtE: _at_least,
     ast.In: _in,
     ast.NotIn: _not_in,
     ast.Is: _is,

@@ -30,13 +30,13 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hypertuner.errors import QueryError, did_you_mean
 from hypertuner.index import slips
 from hypertuner.index.fields import FACTS
+from hypertuner.index.nodes import SPACES, Asked, dotted, is_fixed, is_singleton, space_of
 from hypertuner.index.operators import (
     ARITHMETIC,
     BITWISE,
@@ -45,6 +45,7 @@ from hypertuner.index.operators import (
     NOTHING,
     UNARY,
     Row,
+    Test,
     Value,
     compute_with,
     every,
@@ -63,11 +64,15 @@ class Query:
 
     text: str
     names: frozenset[str]
+    tests: tuple[tuple[str, Test], ...] | None
+    """Where it compares names with fixed values, and all must hold: each name with what its value must pass, which
+    is asked NOTHING where a run lacks it. Else None."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         reader = _Reader(text)
         self._value = reader.read_query()
+        self.tests = reader.tests
         self._asked = tuple(reader.asked)
         self.names = frozenset(name for asked in self._asked for name in asked.all_names())
 
@@ -85,7 +90,7 @@ class Query:
             if unknown := asked.unknown(names):
                 raise self._unknown(unknown, names)
 
-    def _unknown(self, asked: _Asked, names: frozenset[str]) -> QueryError:
+    def _unknown(self, asked: Asked, names: frozenset[str]) -> QueryError:
         name = asked.plain
         todo = did_you_mean(name, sorted(names)).strip()
         if below := sorted(known for known in names if known.startswith(f"{name}/"))[:1]:
@@ -110,32 +115,6 @@ class Query:
         return Query, (self.text,)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A name in the query; `parts` are the names it divides where it is a division, `a/b`, instead."""
-
-    name: str
-    plain: str
-    position: int
-    may_be_text: bool = False
-    parts: tuple[_Asked, ...] = ()
-
-    def all_names(self) -> Iterator[str]:
-        yield self.name
-        for part in self.parts:
-            yield from part.all_names()
-
-    def unknown(self, names: frozenset[str]) -> _Asked | None:
-        """The name at fault, if neither reading of this one is among `names`."""
-        if self.name in names or self.plain in names:
-            return None
-        missing = [unknown for part in self.parts if (unknown := part.unknown(names))]
-        if self.parts and not missing:
-            return None
-        # `lr/los` with a known `lr` is a division with a typing error; `trian/loss` is a name with one.
-        return missing[0] if len(missing) < len(self.parts) else self
-
-
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +129,10 @@ class _Reader:
         # A query is one line; what ends a line for Python would change the positions.
         self.code = re.sub(r"[\t\n\r\f\v]", " ", text)
         self.indent = len(self.code) - len(self.code.lstrip())
-        self.asked: list[_Asked] = []
+        self.asked: list[Asked] = []
+        self.tests: tuple[tuple[str, Test], ...] | None = None
+        self._names: dict[Value, str] = {}
+        self._tests: dict[Value, tuple[str, Test]] = {}
 
     def read_query(self) -> Value:
         if not self.code.strip():
@@ -172,7 +154,11 @@ class _Reader:
                 self._end(root) + comment,
                 'Text is written in quotes: "#3"',
             )
-        return self._truth(root, 0)
+        nodes = root.values if isinstance(root, ast.BoolOp) and isinstance(root.op, ast.And) else [root]
+        parts = tuple(self._truth(node, len(nodes) > 1) for node in nodes)
+        if all(part in self._tests for part in parts):
+            self.tests = tuple(self._tests[part] for part in parts)
+        return every(parts) if len(parts) > 1 else parts[0]
 
     def _truth(self, node: ast.expr, depth: int) -> Value:
         """`node` where only its truth counts: text there is a slip, since it is always true."""
@@ -219,21 +205,26 @@ class _Reader:
 
     def _name(self, node: ast.Name | ast.Attribute | ast.Subscript) -> Value:
         if isinstance(node, ast.Subscript):
-            space = _space(node)
+            space = space_of(node)
             if space is None:
                 raise self._at(node, "Square brackets follow only config and metric.", 'Write config["lr"].')
             return self._look_up(f"{space[0]}.{space[1]}", space[1], node)
-        name = _dotted(node)
+        name = dotted(node)
         if name is None:
             raise self._at(node, "What stands before this dot is not a name.", slips.EXAMPLE)
         if right := slips.SPELLED.get(name.lower()):
             raise self._at(node, f"{name!r} is spelled {right}.", f"Write {right}.")
         space_name, dot, key = name.partition(".")
-        return self._look_up(name, key if dot and space_name in _SPACES else name, node)
+        return self._look_up(name, key if dot and space_name in SPACES else name, node)
 
     def _look_up(self, name: str, plain: str, node: ast.expr) -> Value:
-        self.asked.append(_Asked(name, plain, self._start(node)))
-        return lambda row: row.get(name, NOTHING)
+        self.asked.append(Asked(name, plain, self._start(node)))
+
+        def value(row: Row) -> Any:
+            return row.get(name, NOTHING)
+
+        self._names[value] = name
+        return value
 
     def _unary(self, node: ast.UnaryOp, depth: int) -> Value:
         if isinstance(node.op, ast.Invert):
@@ -260,7 +251,7 @@ class _Reader:
         if joined is None:
             return computed
         parts = tuple(self.asked[first:])
-        self.asked[first:] = [_Asked(joined, joined, self._start(node), parts=parts)]
+        self.asked[first:] = [Asked(joined, joined, self._start(node), parts=parts)]
         return lambda row: row[joined] if joined in row else computed(row)
 
     def _joined(self, node: ast.BinOp) -> str | None:
@@ -268,14 +259,14 @@ class _Reader:
         parts: list[str] = []
         rest: ast.expr = node
         while isinstance(rest, ast.BinOp):
-            name = _dotted(rest.right)
+            name = dotted(rest.right)
             if not isinstance(rest.op, ast.Div) or name is None:
                 return None
             if self.code[self._end(rest.left) : self._start(rest.right)] != "/":
                 return None
             parts.append(name)
             rest = rest.left
-        first = _dotted(rest)
+        first = dotted(rest)
         return None if first is None else "/".join([first, *reversed(parts)])
 
     def _comparison(self, node: ast.Compare, depth: int) -> Value:
@@ -288,12 +279,14 @@ class _Reader:
             beside = node.ops[max(index - 1, 0) : index + 1]
             if any(isinstance(op, (ast.Eq, ast.NotEq, ast.In, ast.NotIn)) for op in beside):
                 self.asked[first:] = [
-                    _Asked(it.name, it.plain, it.position, it.name == it.plain, it.parts) for it in self.asked[first:]
+                    Asked(it.name, it.plain, it.position, it.name == it.plain, it.parts) for it in self.asked[first:]
                 ]
         for op, left, right in zip(node.ops, nodes, nodes[1:], strict=False):
-            if isinstance(op, (ast.Is, ast.IsNot)) and not (_is_singleton(left) or _is_singleton(right)):
+            if isinstance(op, (ast.Is, ast.IsNot)) and not (is_singleton(left) or is_singleton(right)):
                 raise self._at(right, "'is' goes with None, True and False only.", "Write == or !=.")
         first_side = sides[0]
+        if len(nodes) == 2 and any(map(is_fixed, nodes)):
+            return self._test(COMPARISONS[type(node.ops[0])], *sides, is_right=is_fixed(nodes[1]))
         rest = tuple(zip((COMPARISONS[type(op)] for op in node.ops), sides[1:], strict=True))
 
         def holds(row: Row) -> bool:
@@ -305,6 +298,25 @@ class _Reader:
                 left = right
             return True
 
+        return holds
+
+    def _test(self, compare: Callable[[Any, Any], bool], left: Value, right: Value, *, is_right: bool) -> Value:
+        """A comparison of which one side, the right or the left, is the same of every row."""
+        fixed, side = (right({}), left) if is_right else (left({}), right)
+
+        def with_right(value: Any) -> bool:
+            return compare(value, fixed)
+
+        def with_left(value: Any) -> bool:
+            return compare(fixed, value)
+
+        test = with_right if is_right else with_left
+
+        def holds(row: Row) -> bool:
+            return test(side(row))
+
+        if side in self._names:
+            self._tests[holds] = (self._names[side], test)
         return holds
 
     def _time(self, node: ast.expr, neighbours: list[ast.expr]) -> Value | None:
@@ -338,14 +350,14 @@ class _Reader:
             method = METHODS[node.func.attr]
             subject, wanted = self._read(node.func.value, depth), self._read(argument, depth)
             return lambda row: method(subject(row), wanted(row))
-        called = _dotted(node.func)
+        called = dotted(node.func)
         if called not in OVER_STEPS:
             near = did_you_mean((called or "").rpartition(".")[2], [*OVER_STEPS, *METHODS]).strip()
             raise self._at(node, f"A query has no function {called or 'here'!r}.", near or slips.FUNCTIONS)
-        metric = _dotted(argument)
+        metric = dotted(argument)
         if isinstance(argument, ast.BinOp):
             metric = self._joined(argument)
-        elif isinstance(argument, ast.Subscript) and (space := _space(argument)) and space[0] == "metric":
+        elif isinstance(argument, ast.Subscript) and (space := space_of(argument)) and space[0] == "metric":
             metric = space[1]
         if metric is None:
             raise self._at(
@@ -371,28 +383,3 @@ class _Reader:
 
     def _error(self, what: str, position: int, todo: str) -> QueryError:
         return slips.mistake(what, self.text, position, todo)
-
-
-_SPACES = ("config", "metric")
-
-
-def _dotted(node: ast.expr) -> str | None:
-    """'optimizer.lr' of the node that spells it; None for any other node."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
-
-
-def _space(node: ast.Subscript) -> tuple[str, str] | None:
-    """('config', 'lr') of `config["lr"]`."""
-    if not (isinstance(node.value, ast.Name) and node.value.id in _SPACES):
-        return None
-    if not (isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)):
-        return None
-    return node.value.id, node.slice.value
-
-
-def _is_singleton(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, bool))

@@ -40,6 +40,8 @@ class Answer:
         self.is_passing = is_passing
         self.orders: dict[tuple[str, bool | None], list[Packed]] = {}
         self.labels: tuple[float, tuple[str, ...]] | None = None
+        self.columns: dict[str, Any] | None = None
+        """What a table of them can show, once somebody has asked."""
 
     def label_keys(self) -> tuple[str, ...]:
         """The settings that tell these runs apart, as a label has them."""

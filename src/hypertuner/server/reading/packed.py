@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from hypertuner.index.operators import NOTHING, Test
 from hypertuner.index.query import Query
 from hypertuner.index.row import RunRow
 
@@ -33,6 +34,8 @@ _FACTS = {
     "starred": STARRED,
     "archived": ARCHIVED,
 }
+_COMPUTED = frozenset({"age", "tags"})
+"""What a query is told otherwise than it lies in the tuple."""
 _PARTS = ("config", "metrics", "first", "lowest", "highest", "best")
 _OVER_STEPS = {"first": "first", "metrics": "last", "lowest": "min", "highest": "max", "best": "best"}
 
@@ -164,6 +167,12 @@ def newest_first(row: Packed) -> tuple[float, str]:
 
 def matching(query: Query, rows: Collection[Packed], now: float) -> list[Packed]:
     """The rows that a query describes, in their order."""
+    if query.tests is not None and not _COMPUTED.intersection(query.names):
+        # Name after name is twice as fast as row after row.
+        passing = rows if isinstance(rows, list) else list(rows)
+        for name, test in query.tests:
+            passing = _passing(passing, name, test)
+        return passing
     takers: dict[Shape, Callable[[Packed], Mapping[str, Any]]] = {}
     matches = query.matches
     found = []
@@ -177,12 +186,19 @@ def matching(query: Query, rows: Collection[Packed], now: float) -> list[Packed]
     return found
 
 
+def _passing(rows: list[Packed], name: str, test: Test) -> list[Packed]:
+    places = {shape: shape.at.get(name) for shape in {row[SHAPE] for row in rows}}
+    if len(places) == 1 and (place := next(iter(places.values()))) is not None:
+        return [row for row in rows if test(row[place])]
+    return [row for row in rows if test(NOTHING if (at := places[row[SHAPE]]) is None else row[at])]
+
+
 def _taker(names: Collection[str], shape: Shape, now: float) -> Callable[[Packed], Mapping[str, Any]]:
     """A function that gives the values that a row of this shape has of some names of the query language.
 
     It gives one mapping again and again, with other values: making one for each row takes as long as asking.
     """
-    found = [(name, shape.at[name]) for name in names if name in shape.at and name != "tags"]
+    found = [(name, shape.at[name]) for name in names if name in shape.at and name not in _COMPUTED]
     values: dict[str, Any] = {}
 
     def take_all(row: Packed) -> Mapping[str, Any]:
@@ -194,7 +210,7 @@ def _taker(names: Collection[str], shape: Shape, now: float) -> Callable[[Packed
             values["tags"] = list(row[TAGS])
         return values
 
-    if not found or {"age", "tags"}.intersection(names) or len(found) > 2:
+    if not found or _COMPUTED.intersection(names) or len(found) > 2:
         return take_all
     first, place = found[0]
     second, other = found[-1]

@@ -56,7 +56,10 @@ def rows(state: Current, name: Names) -> Response:
 @needs("view")
 def shown_columns(state: Current, query: Asked = "") -> Response:
     """What a table of these runs can show."""
-    return answer(columns.columns_of(state.reading.asking.ask(query).rows))
+    found = state.reading.asking.ask(query)
+    if found.columns is None:
+        found.columns = columns.columns_of(found.rows)
+    return answer(found.columns)
 
 
 @router.get("/runs/differing", response_model=Differing)
