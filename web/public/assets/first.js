@@ -1,4 +1,4 @@
-// Before the page's own code is there: a chosen theme is set, and who we are is asked.
+// Before the page's own code is there: a chosen theme is set; who we are is asked, and what Runs shows first.
 try {
   var chosen = JSON.parse(localStorage.getItem('hypertuner.theme'));
   if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
@@ -11,17 +11,29 @@ try {
     asked.catch(function () {}); // Whoever waits for it hears of a server that is not there.
     return asked;
   };
-  var asked = { session: null, login: null };
-  if (token === null) {
-    asked.session = ask('/api/session');
-  } else {
+  var bearer = token === null ? {} : { headers: { Authorization: 'Bearer ' + token } };
+  var first = { session: ask('/api/session', bearer), login: null, answers: {} };
+  if (token !== null) {
     history.replaceState(history.state, '', location.pathname + location.search);
-    asked.session = ask('/api/session', { headers: { Authorization: 'Bearer ' + token } });
-    asked.login = ask('/api/login', {
+    first.login = ask('/api/login', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-Hypertuner': '1' },
       body: JSON.stringify({ token: token }),
     });
   }
-  window.askedFirst = asked;
+  // By the addresses that the page itself would ask: what it asks otherwise is asked then.
+  var early = function (path) {
+    first.answers[path] = ask(path, bearer);
+  };
+  var said = new URLSearchParams(location.search);
+  var selected = said.get('sel');
+  if (/^\/(runs)?$/.test(location.pathname) && !/[?&](q|sort|desc|archived)=/.test(location.search)) {
+    early('/api/runs?offset=0&limit=200');
+    if (selected === null) early('/api/runs?limit=60');
+    else if (selected && selected !== '*') {
+      var names = selected.split(',').slice(0, 100);
+      early('/api/runs/rows?' + new URLSearchParams(names.map((name) => ['name', name])));
+    }
+  }
+  window.askedFirst = first;
 })();

@@ -27,6 +27,25 @@ export function address(path: string, asked: Asked = {}): string {
 
 const ask = (path: string, init: RequestInit) => answered(fetch(path, { credentials: 'same-origin', ...init }));
 
+declare global {
+  interface Window {
+    /** Asked by the head of the page (public/assets/first.js); `answers` by their addresses. */
+    askedFirst?: {
+      session: Promise<Response>;
+      login: Promise<Response> | null;
+      answers: Record<string, Promise<Response>>;
+    };
+  }
+}
+
+/** What the head of the page has asked already is taken from there, once. */
+function askedAlready(where: string): Promise<Response> | undefined {
+  const answers = window.askedFirst?.answers;
+  const found = answers?.[where];
+  delete answers?.[where];
+  return found && answered(found);
+}
+
 /** What was fetched, where that is a success. */
 export async function answered(asked: Promise<Response>): Promise<Response> {
   let response: Response;
@@ -46,7 +65,8 @@ export async function answered(asked: Promise<Response>): Promise<Response> {
 
 /** Reads: GET a JSON answer. */
 export async function get<T>(path: string, asked?: Asked, signal?: AbortSignal): Promise<T> {
-  const response = await ask(address(path, asked), signal ? { signal } : {});
+  const where = address(path, asked);
+  const response = await (askedAlready(where) ?? ask(where, signal ? { signal } : {}));
   return (await response.json()) as T;
 }
 

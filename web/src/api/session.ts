@@ -4,19 +4,15 @@ import { Refusal, answered, get } from './ask';
 import { makeStore } from './store';
 import type { Session } from './types';
 
-declare global {
-  interface Window {
-    askedFirst?: { session: Promise<Response>; login: Promise<Response> | null };
-  }
-}
-
 /** null until known; a Refusal where the server wants none of us. */
 export const session = makeStore<Session | Refusal | null>(null);
 
+let isFirst = true;
+
 /** Hears who we are; the first time that is asked already. */
 export async function begin(): Promise<void> {
-  const first = window.askedFirst;
-  delete window.askedFirst;
+  const first = isFirst ? window.askedFirst : undefined;
+  isFirst = false;
   try {
     if (first?.login) await answered(first.login);
     const asked = first ? answered(first.session).then((response) => response.json()) : get('/api/session');

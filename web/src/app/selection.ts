@@ -88,11 +88,12 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
 async function namesOf(query: string, archived: boolean, isAll: boolean) {
   if (isAll) {
     const asked = archived ? (query ? `archived and (${query})` : 'archived') : query;
-    return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
+    const found = await get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
+    return { ...found, revision: live.revision };
   }
-  const { rows } = await get<RunsPage>('/api/runs', { query, limit: 60 });
+  const { rows, revision } = await get<RunsPage>('/api/runs', { query, limit: 60 });
   const names = runningAndLatest(rows);
-  return { names, matched: names.length };
+  return { names, matched: names.length, revision };
 }
 
 /** Of rows, the newest first: what has not begun has no curve, and takes no place. */
@@ -116,8 +117,9 @@ export function useFilterSelection(): void {
     const read = () => {
       soon = null;
       namesOf(query, archived, isAll).then(
-        ({ names, matched }) => {
+        ({ names, matched, revision }) => {
           if (isGone) return;
+          of = revision;
           byFilter.set((before) =>
             asked === before.asked && matched === before.matched && sameNames(before.names, names)
               ? before
@@ -129,6 +131,10 @@ export function useFilterSelection(): void {
       );
     };
     const states = new Map<string, string>();
+    let of = Infinity;
+    const stopHello = live.on('hello', (message) => {
+      if (of < message.revision) read();
+    });
     const stop = live.on('rows', (message) => {
       const isOther =
         message.has_more || message.gone.length > 0 || message.rows.some((row) => states.get(row.name) !== row.state);
@@ -140,6 +146,7 @@ export function useFilterSelection(): void {
       isGone = true;
       if (soon) clearTimeout(soon);
       stop();
+      stopHello();
     };
   }, [isNeeded, isAll, query, archived, who]);
 }

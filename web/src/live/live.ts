@@ -43,6 +43,8 @@ export function merged(wanted: Wanted[]): Record<string, unknown> {
 
 export class Live {
   readonly connection = makeStore<Connection>({ state: 'connecting', since: 0, nextTry: 0 });
+  /** Of the rows that were told of last: an answer with an earlier one lacks something. */
+  revision = 0;
   private socket: WebSocket | null = null;
   private failures = 0;
   private server: string | null = null;
@@ -104,6 +106,7 @@ export class Live {
   }
 
   private take(message: LiveMessage): void {
+    if ('revision' in message) this.revision = message.revision;
     if (message.type === 'hello') {
       const isAgain = this.server !== null;
       const isAnew = isAgain && this.server !== message.server;

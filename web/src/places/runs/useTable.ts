@@ -55,6 +55,14 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
   useEffect(() => {
     let total: number | null = null;
     let isComplete = true;
+    let revision = 0;
+    let soon: ReturnType<typeof setTimeout> | null = null;
+    const refreshSoon = () => {
+      soon ??= setTimeout(() => {
+        soon = null;
+        windows.refresh();
+      }, PAUSE_MS);
+    };
     const windows: Windows<RunRow> = new Windows<RunRow>(
       async (offset, limit, signal) => {
         const order = { sort, ...(descending === null ? {} : { descending }) };
@@ -65,6 +73,9 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         );
         total = page.total;
         isComplete = page.is_complete;
+        revision = page.revision;
+        // Told of while the answer was under way.
+        if (revision < live.revision) refreshSoon();
         return page;
       },
       () => setShown((before) => ({ windows, query, version: before.version + 1, total, isComplete, refusal: null })),
@@ -76,13 +87,6 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
     next.current = windows;
     range.current = [0, 60];
     windows.want(0, 60);
-    let soon: ReturnType<typeof setTimeout> | null = null;
-    const refreshSoon = () => {
-      soon ??= setTimeout(() => {
-        soon = null;
-        windows.refresh();
-      }, PAUSE_MS);
-    };
     const stops = [
       live.on('rows', (message) => {
         total = message.total;
@@ -92,6 +96,9 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         // What it is sorted or filtered by may be what has changed.
         if (isOther || (isHeld && (query !== '' || (sort !== '' && sort !== 'created')))) refreshSoon();
         if (message.is_complete !== isComplete) refreshSoon();
+      }),
+      live.on('hello', (message) => {
+        if (windows.matched !== null && revision < message.revision) refreshSoon();
       }),
       live.onAgain(() => windows.refresh()),
     ];
