@@ -135,7 +135,7 @@ class _ImpatientProtocol(H11Protocol):
 
 
 class _ImpatientWebSocket(WebSocketsSansIOProtocol):
-    """Lets a page go that takes nothing for a while. Without a goodbye, which would wait behind what it does not take."""
+    """Lets a page go that takes nothing for a while. A goodbye would wait behind what it does not take."""
 
     _until: asyncio.TimerHandle | None = None
 
