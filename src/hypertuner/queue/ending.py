@@ -16,6 +16,7 @@ _ERROR_LINE = re.compile(
     r"[\w.-]+\.py: error: .|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$"
 )
 _LONGEST = 300
+_KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has no such signal
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ def _ended(
     if seen.signals and code != 0 and said is None and not processes:
         # Python that was stopped as it started ends with 1; who presses Ctrl-C again and again has it killed.
         reason = launch.stopped_by(seen.signals)
-        reason += ", and killed as it went on" if code == -signal.SIGKILL else ""
+        reason += ", and killed as it went on" if code == _KILLED else ""
         return replace(ended, state="stopped", reason=reason, cause=exits.cause_of("stopped", reason))
-    if code == -signal.SIGKILL:
+    if code == _KILLED:
         peak = f" (it had {_gigabytes(ended.peak_memory_bytes)})" if ended.peak_memory_bytes else ""
         if seen.killed_for_memory:
             return replace(
