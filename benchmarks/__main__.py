@@ -27,6 +27,7 @@ from rich.console import Console
 from benchmarks import (
     background,
     file_size,
+    fit,
     gpu,
     gui,
     import_time,
@@ -57,6 +58,7 @@ _ALL = (
     many_tensors,
     list_runs,
     server,
+    fit,
     gui,
 )
 BENCHMARKS = {one.NAME: one for one in _ALL}

@@ -22,6 +22,7 @@ TITLES = {
     "lazy": "5,000 tensors",
     "runs": "Listing runs",
     "server": "The GUI's server",
+    "fit": "Which weights will fit",
     "gui": "The GUI",
 }
 _TARGET_COLUMNS = ("what", OURS, "compared with", "theirs", "ratio", "target", "reached")

@@ -10,10 +10,12 @@ import sys
 
 import pytest
 from tests.cli.conftest import environment
+from tests.queue.conftest import until
 
 from hypertuner.cli import given
 from hypertuner.queue.make import make_run
 from hypertuner.queue.start import run_in_foreground
+from hypertuner.server.panel.failure import failure_of
 from hypertuner.store import RunState, Storage
 
 posix = pytest.mark.skipif(os.name != "posix", reason="pseudo terminals and signals are POSIX")
@@ -160,6 +162,87 @@ def test_a_script_killed_outright_is_failed_and_gives_128_and_the_signal(cli, tm
     assert "SIGKILL" in only_run(storage).newest_attempt().exit().reason
 
 
+@posix
+@pytest.mark.parametrize("first", ["", "hypertuner.Args(lr=0.1); "], ids=["at-once", "after-args"])
+def test_a_script_that_is_killed_together_with_its_command_before_it_logged_leaves_no_draft(tmp_path, storage, first):
+    """Out of memory, the kernel may take both; and the terminal is closed, or the machine restarted, at any moment."""
+    (tmp_path / "s.py").write_text(f"import hypertuner, os; {first}os.kill(os.getppid(), 9); os.kill(os.getpid(), 9)")
+    done = subprocess.run(
+        [sys.executable, "-m", "hypertuner", "run", "s.py", "--name", "calm-lynx"],
+        cwd=tmp_path,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    run = only_run(storage)
+    until(lambda: run.state() != RunState.running)
+    assert run.state() == RunState.crashed
+    assert failure_of(run, run.config(), {}).title == "Its process is gone without saying goodbye"
+
+
+@posix
+def test_a_run_whose_command_was_killed_goes_on_can_be_stopped_and_says_how_it_ended(cli, tmp_path, storage):
+    (tmp_path / "s.py").write_text(WAITS)
+    command = [sys.executable, "-m", "hypertuner", "run", "s.py", "--name", "calm-lynx"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"READY\n"
+        process.kill()
+    run = only_run(storage)
+    assert run.state() == RunState.running
+    cli("stop", "calm-lynx")
+    until(lambda: run.state() != RunState.running)
+    assert run.state() == RunState.stopped
+
+
+OF_MEMORY = "class OutOfMemoryError(RuntimeError): pass\n"
+ENDS = {
+    "exception": ("raise ValueError('no')", "exception", "ValueError: no"),
+    "exit": ("import sys; sys.exit(3)", "exception", "exit code 3"),
+    "memory": ("raise MemoryError('no room')", "cpu memory", "out of memory on the CPU: MemoryError: no room"),
+    "cuda": (
+        f"{OF_MEMORY}raise OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+        "gpu memory",
+        "out of memory on the GPU: OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+    ),
+    "cublas": (
+        "raise RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`')",
+        "gpu memory",
+        "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
+    ),
+    "kill": ("import os; os.kill(os.getpid(), 9)", "killed", "killed by SIGKILL from outside"),
+    "segfault": ("import os; os.kill(os.getpid(), 11)", "exception", "failed by SIGSEGV"),
+}
+SEEN_BY_ITSELF = ("exception", "exit", "memory", "cuda", "cublas")
+
+
+def failed_for(run, cause, reason):
+    """Whether a run failed for that, and opens on it with what helps against it."""
+    ended = run.newest_attempt().exit()
+    hint = failure_of(run, run.config(), {}).suggestion
+    assert (ended.state, ended.cause) == ("failed", cause)
+    assert ended.reason.startswith(reason)
+    assert (hint and (hint.key, hint.instead)) == (("batch_size", 32) if "memory" in cause else None)
+
+
+@posix
+@pytest.mark.parametrize("how", ENDS)
+def test_a_run_in_the_foreground_has_the_cause_and_the_hint_that_one_of_the_queue_has(cli, tmp_path, storage, how):
+    source, cause, reason = ENDS[how]
+    (tmp_path / "s.py").write_text(f"import hypertuner\nargs = hypertuner.Args(batch_size=64)\n{source}\n")
+    cli("run", "s.py", code={"exit": 3, "kill": 137, "segfault": 139}.get(how, 1))
+    failed_for(only_run(storage), cause, reason)
+
+
+@pytest.mark.parametrize("how", SEEN_BY_ITSELF)
+def test_a_script_that_python_starts_for_a_run_says_the_cause_itself(tmp_path, storage, how):
+    source, cause, reason = ENDS[how]
+    (tmp_path / "s.py").write_text(f"import hypertuner\nargs = hypertuner.Args(batch_size=64)\n{source}\n")
+    run = make_run(tmp_path / "s.py", {"batch_size": 64}, name="calm-lynx")
+    command = [sys.executable, "s.py", f"--config={run.layout.config}"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment(), check=False).returncode != 0
+    failed_for(run, cause, reason)
+
+
 def test_a_run_starts_from_the_weights_of_another(cli, script, storage):
     cli("run", "train.py", "--name", "calm-lynx")
     done = cli("run", "train.py", "lr=0.01", "--name", "bold-crow", "--from", "calm-lynx@best")
@@ -202,10 +285,10 @@ def test_ctrl_c_before_the_script_called_hypertuner_stops_the_run_too(terminal, 
 def test_ctrl_c_in_the_moment_before_the_script_is_started_stops_it(tmp_path, storage, monkeypatch):
     start_process = subprocess.Popen
 
-    def interrupted(*arguments, **options):
-        patch.undo()  # only the script's own start, not what is asked of git afterwards
-        os.kill(os.getpid(), signal.SIGINT)
-        return start_process(*arguments, **options)
+    def interrupted(command, **options):
+        if str(tmp_path / "s.py") in command:  # not what is asked of git
+            os.kill(os.getpid(), signal.SIGINT)
+        return start_process(command, **options)
 
     (tmp_path / "s.py").write_text(WAITS)
     run = make_run(tmp_path / "s.py", {})
@@ -231,7 +314,8 @@ def test_a_script_that_ignores_ctrl_c_goes_on_until_it_is_pressed_again_and_agai
     shell.read_until("caught")
     # A press too many may find the command as it leaves.
     assert shell.wait(pressing="\x03", every_s=0.2) in (137, 130, -signal.SIGINT)
-    assert "SIGKILL" in only_run(storage).newest_attempt().exit().reason
+    ended = only_run(storage).newest_attempt().exit()
+    assert (ended.state, ended.reason) == ("stopped", "stopped by Ctrl-C, and killed as it went on")
 
 
 @posix

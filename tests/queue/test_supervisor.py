@@ -14,6 +14,7 @@ from tests.queue.conftest import Place, is_running, pids_of, until
 
 from hypertuner.queue import make, private, supervisor
 from hypertuner.queue.supervisor import ask_to_stop
+from hypertuner.server.panel.failure import failure_of
 from hypertuner.store import RunState, orders, records
 
 TRAINS = """
@@ -192,6 +193,30 @@ def test_each_end_has_its_state_its_cause_and_its_reason(place: Place, source, s
     ended = place.exit("run")
     assert (ended.state, ended.cause) == (state, cause)
     assert reason in ended.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "title", "code"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "Killed from outside", "SIGKILL"),
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'", 1),
+        ("import sys; sys.exit(3)", "exit code 3", 3),
+    ],
+    ids=["kill", "import", "exit"],
+)
+@pytest.mark.parametrize("zygote", [False, True], ids=["plain", "forked"])
+def test_a_script_that_ends_before_it_called_hypertuner_opens_on_why_and_on_its_last_words(
+    place: Place, source, title, code, zygote
+):
+    run = place.add(place.script(f"print('reading data', flush=True)\n{source}"), "run", retries=0)
+    place.drainer(zygote=zygote).run()
+    assert run.state() == RunState.failed
+    ended = place.exit("run")
+    assert (ended.signal or ended.code) == code
+    failure = failure_of(run, run.config(), {})
+    assert failure is not None
+    assert failure.title == title
+    assert failure.last_lines[0] == "reading data"
 
 
 def test_an_argument_that_the_script_does_not_know_is_the_reason(place: Place):

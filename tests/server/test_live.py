@@ -288,32 +288,65 @@ def test_what_a_script_prints_is_told(tmp_path, storage):
     writer.close()
 
 
-def test_a_tab_that_reads_nothing_costs_no_memory_and_no_other_tab(tmp_path, storage):
+def deaf(served: Served, asked: dict[str, Any]) -> socket.socket:
+    """A tab that has said what it wants to hear of, and takes nothing of it."""
+    opened = socket.socket()
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    opened.connect(("127.0.0.1", served.port))
+    opened.sendall(
+        f"GET /api/live HTTP/1.1\r\nHost: {served.host}\r\nAuthorization: Bearer {served.token}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    assert b"101" in opened.recv(4096)
+    said = json.dumps({"type": "subscribe", **asked}).encode()
+    opened.sendall(bytes([0x81, 0x80 | 126, *len(said).to_bytes(2, "big"), 0, 0, 0, 0]) + said)
+    return opened
+
+
+def test_tabs_that_read_nothing_cost_no_memory_and_no_other_tab_and_are_let_go(tmp_path, storage):
+    """Forty of them ask for all that a run of 60 MB of output and 400,000 points has."""
     import psutil
 
     run = make_run(storage, "otter")
     attempt = start(run)
     line = metrics.encode(1, 1.0, {"loss": 0.5})
-    with serving(tmp_path) as served, tab(served) as good:
+    attempt.layout.metrics.write_bytes(line * 400_000)
+    writer = OutputWriter(attempt.layout)
+    for _ in range(600):
+        writer.write(b"x" * 99_999 + b"\n")
+    writer.close()
+    asked = {
+        "rows": True,
+        "machine": True,
+        "series": {"otter": "1:0"},
+        "metrics": ["loss"],
+        "output": {"run": "otter", "attempt": 1, "cursor": "0:0"},
+        "padding": "so long that its length takes two bytes" * 2,
+    }
+    with serving(tmp_path) as served, tab(served) as good, contextlib.ExitStack() as stack:
         process = psutil.Process(served.process.pid)
+        until(lambda: served.ask("GET", "/api/runs").json["is_complete"])
+        served.close()
         before = process.memory_info().rss
-        with socket.create_connection(("127.0.0.1", served.port)) as deaf:
-            deaf.sendall(
-                f"GET /api/live HTTP/1.1\r\nHost: {served.host}\r\nAuthorization: Bearer {served.token}\r\n"
-                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-            )
-            assert b"101" in deaf.recv(4096)
-            asked = json.dumps({"type": "subscribe", "series": {"otter": "1:0"}, "metrics": ["loss"]}).encode()
-            deaf.sendall(bytes([0x81, 0x80 | len(asked), 0, 0, 0, 0]) + asked)
-            with attempt.layout.metrics.open("ab") as file:
-                for _ in range(40):
-                    file.write(line * 10_000)
-            good.subscribe(series={"otter": f"1:{400_000 * len(line)}"}, metrics=["loss"])
-            time.sleep(1)
-            log(attempt, 2, {"loss": 0.25})
-            assert good.next("points")["value"] == [0.25]
-            assert process.memory_info().rss - before < 40_000_000
+        for _ in range(40):
+            stack.enter_context(contextlib.closing(deaf(served, asked)))
+        good.subscribe(series={"otter": f"1:{400_000 * len(line)}"}, metrics=["loss"])
+        most = 0
+        for step in range(2, 12):
+            log(attempt, step, {"loss": 1 / step})
+            assert good.next("points")["value"] == [1 / step]
+            most = max(most, process.memory_info().rss - before)
+
+        def open_now() -> int:
+            nonlocal most
+            most = max(most, process.memory_info().rss - before)
+            return len([one for one in process.net_connections() if one.status == "ESTABLISHED"])
+
+        until(lambda: open_now() == 1, within_s=90)
+        assert most < 40 * 3_000_000
+        log(attempt, 12, {"loss": 12.0})
+        assert good.next("points")["value"] == [12.0]
 
 
 def test_sixty_four_tabs_all_hear_it(tmp_path, storage):

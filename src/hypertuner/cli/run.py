@@ -14,7 +14,8 @@ from hypertuner.cli.terminal import count_text, duration_text, plain, say, state
 from hypertuner.index.runs import read_row
 from hypertuner.queue import launch, make, start
 from hypertuner.queue import resume as resuming
-from hypertuner.queue.code import changed_sources, makes_args
+from hypertuner.queue.code import changed_sources
+from hypertuner.queue.options import makes_args
 from hypertuner.queue.waiting import Queue, Terms
 from hypertuner.store import Run, RunState, Storage
 from hypertuner.store.monitor import watched_metric

@@ -1,4 +1,4 @@
-"""The code of a run: what it is started with, whether it has changed, whether it takes its config itself."""
+"""The code of a run: what it is started with, and whether it has changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypertuner.errors import ConfigError
-from hypertuner.queue import options
 from hypertuner.store import Run, capture, orders
 
 _MAY_NAME_A_PLACE = (ast.Name, ast.Subscript, ast.Import, ast.ImportFrom)
@@ -86,9 +85,3 @@ def _bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def makes_args(script: Path) -> bool:
-    """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
-    calls = (node for tree in options.trees_of(script) for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return any(options.name_of(call.func) == "Args" for call in calls)

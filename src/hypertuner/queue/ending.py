@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hypertuner.queue import launch
-from hypertuner.store import Attempt, Run, records
+from hypertuner.store import Attempt, Run, exits, records
 from hypertuner.store.gpus import list_gpus
 
 # The line that ends a traceback, and what a launcher or the system says instead of one.
 _ERROR_LINE = re.compile(
     r"[\w.-]+\.py: error: .|(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .*)?$"
 )
-_GPU_MEMORY = (
-    *("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory"),
-    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
-)
-_CPU_MEMORY = ("out of memory on the CPU", "MemoryError", "DefaultCPUAllocator: can't allocate memory")
 _LONGEST = 300
+_KILLED = -getattr(signal, "SIGKILL", 9)  # Windows has no such signal
 
 
 @dataclass(frozen=True)
@@ -34,9 +30,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a supervisor saw of its attempt, besides the return code."""
+    """What a supervisor, or a command that waited for its script, saw of an attempt, besides the return code."""
 
     asked: Asked | None = None
+    signals: Sequence[int] = ()
+    """The signals that somebody sent, by a terminal or to the command, in order to stop it: the script may have
+    answered them as it likes."""
     output: Sequence[str] = ()
     """The last lines that the script printed."""
     killed_for_memory: bool = False
@@ -54,7 +53,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
+def _read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
     """(state, reason) of an attempt, as far as the return code of its process tells."""
     record = run.record()
     state, reason = "finished", "the script ended"
@@ -63,8 +62,6 @@ def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
         stopped = number in (signal.SIGINT, signal.SIGTERM)
         state = "stopped" if stopped else "failed"
         reason = "stopped by Ctrl-C" if number == signal.SIGINT else f"{state} by {signal_name(number)}"
-        if number == signal.SIGKILL:
-            reason = "killed by SIGKILL (out of memory on the CPU, or by hand)"
     elif code > 0:
         state, reason = "failed", f"exit code {code}"
     elif record is not None and record.parent is not None and not attempt.layout.parent.exists():
@@ -72,13 +69,13 @@ def read_code(run: Run, attempt: Attempt, code: int) -> tuple[str, str]:
     return state, reason
 
 
-def told(code: int, said: records.Exit | None, state: str = "finished", reason: str = "") -> records.Exit:
+def _told(code: int, said: records.Exit | None) -> records.Exit:
     """exit.json of a process that ended with a return code, with what its script said of its end."""
     return records.Exit(
-        state=state,
+        state="finished",
         code=code if code >= 0 else None,
         signal=signal_name(-code) if code < 0 else None,
-        reason=reason,
+        reason="",
         ended_at=records.now(),
         traceback=said.traceback if said else None,
         peak_memory_bytes=said.peak_memory_bytes if said else None,
@@ -88,25 +85,42 @@ def told(code: int, said: records.Exit | None, state: str = "finished", reason: 
 
 
 def conclude(
-    run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int
-) -> records.Exit:
-    """exit.json of a supervised attempt.
+    run: Run, attempt: Attempt, code: int, seen: Seen, processes: int, end: Callable[[Attempt, records.Exit], None]
+) -> None:
+    """Say by `end` how an attempt that was claimed for a script ended; and the one that torchrun made of it, when it
+    started its ranks again.
 
     Args:
         code: return code of the process; below 0 the signal that killed it.
-        said: what the script wrote of its own end.
         processes: how many processes torchrun was to start; 0 without it.
     """
-    ended = told(code, said)
+    said = records.read(records.Exit, attempt.layout.script_exit)
+    newest = run.attempts()[-1]
+    if newest.number != attempt.number and said is None:
+        said = newest.exit()  # the last of the ranks know
+    end(attempt, _ended(run, attempt, code, said, seen, processes))
+    if newest.number != attempt.number:
+        end(newest, _ended(run, newest, code, said, seen, processes))
+
+
+def _ended(
+    run: Run, attempt: Attempt, code: int, said: records.Exit | None, seen: Seen, processes: int
+) -> records.Exit:
+    ended = _told(code, said)
     ended = replace(ended, peak_memory_bytes=max(seen.peak_memory_bytes or 0, ended.peak_memory_bytes or 0) or None)
     if seen.asked is not None:
         # Also when it left with 0: a script that answers SIGTERM by saving and leaving has not come to its end.
         return replace(ended, state="stopped", reason=seen.asked.reason, cause=seen.asked.cause)
     if said is not None and not (said.state == "finished" and code != 0):
-        better = launch.verdict(said, code, ()) if processes else None
+        better = launch.verdict(said, code, seen.signals) if processes else None
         state, reason = better or (said.state, said.reason)
-        return _explained(replace(ended, state=state, reason=reason, cause=_cause(state, reason)), seen)
-    if code == -signal.SIGKILL:
+        return _explained(replace(ended, state=state, reason=reason, cause=exits.cause_of(state, reason)), seen)
+    if seen.signals and code != 0 and said is None and not processes:
+        # Python that was stopped as it started ends with 1; who presses Ctrl-C again and again has it killed.
+        reason = launch.stopped_by(seen.signals)
+        reason += ", and killed as it went on" if code == _KILLED else ""
+        return replace(ended, state="stopped", reason=reason, cause=exits.cause_of("stopped", reason))
+    if code == _KILLED:
         peak = f" (it had {_gigabytes(ended.peak_memory_bytes)})" if ended.peak_memory_bytes else ""
         if seen.killed_for_memory:
             return replace(
@@ -116,11 +130,11 @@ def conclude(
                 cause="cpu memory",
             )
         return replace(ended, state="failed", reason="killed by SIGKILL from outside", cause="killed")
-    state, reason = (launch.verdict(said, code, ()) if processes else None) or read_code(run, attempt, code)
+    better = launch.verdict(said, code, seen.signals) if processes else None
+    state, reason = better or _read_code(run, attempt, code)
     if state == "failed" and code > 0 and (line := _error_line(seen.output)):
         reason = line
-    cause = "stopped" if code == -signal.SIGINT else "terminated" if code == -signal.SIGTERM else _cause(state, reason)
-    return _explained(replace(ended, state=state, reason=reason, cause=cause), seen)
+    return _explained(replace(ended, state=state, reason=reason, cause=exits.cause_of(state, reason)), seen)
 
 
 def _explained(ended: records.Exit, seen: Seen) -> records.Exit:
@@ -144,7 +158,7 @@ def _explained(ended: records.Exit, seen: Seen) -> records.Exit:
 def lost(said: records.Exit | None, reason: str) -> records.Exit:
     """exit.json of an attempt whose supervisor was killed: what the script said of its end, if it came to that."""
     if said is not None:
-        return replace(said, cause=_cause(said.state, said.reason))
+        return replace(said, cause=exits.cause_of(said.state, said.reason))
     return records.Exit(state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="lost")
 
 
@@ -153,18 +167,6 @@ def not_started(reason: str) -> records.Exit:
     return records.Exit(
         state="failed", code=None, signal=None, reason=reason, ended_at=records.now(), cause="not started"
     )
-
-
-def _cause(state: str, reason: str) -> str:
-    if state == "stopped":
-        return "terminated" if "SIGTERM" in reason else "stopped"
-    if state != "failed":
-        return ""
-    if any(mark in reason for mark in _GPU_MEMORY):
-        return "gpu memory"
-    if any(mark in reason for mark in _CPU_MEMORY):
-        return "cpu memory"
-    return "exception"
 
 
 def _error_line(output: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -189,6 +190,16 @@ def was_killed_for_memory(kills_before: int | None, largest_bytes: int) -> bool:
     import psutil
 
     return cgroup.room() is not None or largest_bytes >= _LARGE * psutil.virtual_memory().total
+
+
+def largest_process_bytes() -> int:
+    """Most memory that one process of those that have ended, and that this one waited for, had resident."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _oom_kills_of_host() -> int | None:

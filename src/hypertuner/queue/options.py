@@ -52,8 +52,11 @@ class Argument:
 
 
 def words(script: Path, config: Mapping[str, Any]) -> list[str]:
-    """The words that hand a config to a script which makes no Args."""
-    declared = {argument.key: argument for argument in arguments_in(trees_of(script))}
+    """The words that hand a config to a script: none where it makes an Args, which takes its config itself."""
+    trees = _trees_of(script)
+    if _make_args(trees):
+        return []
+    declared = {argument.key: argument for argument in arguments_in(trees)}
     by_key = {key.replace("-", "_"): value for key, value in config.items()}
     placed = [argument for key, argument in declared.items() if argument.is_positional and by_key.get(key) is not None]
     places: list[str] = []
@@ -91,15 +94,19 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else records.to_text(value)
 
 
-def trees_of(script: Path) -> list[ast.Module]:
+def makes_args(script: Path) -> bool:
+    """Whether the script makes an Args, which takes its config itself; found by reading, in its local modules too."""
+    return _make_args(_trees_of(script))
+
+
+def _make_args(trees: Iterable[ast.Module]) -> bool:
+    calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(name_of(call.func) == "Args" for call in calls)
+
+
+def _trees_of(script: Path) -> list[ast.Module]:
     """The source of a script and of the local modules that it imports, as far as it can be read."""
-    trees = []
-    for path in capture.local_sources(script.absolute()):
-        try:
-            trees.append(ast.parse(path.read_bytes()))
-        except (SyntaxError, ValueError, RecursionError, OSError):
-            continue
-    return trees
+    return [tree for tree in capture.local_trees(script.absolute()).values() if tree is not None]
 
 
 def arguments_in(trees: Iterable[ast.Module]) -> Iterator[Argument]:

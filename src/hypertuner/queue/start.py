@@ -8,18 +8,19 @@ it ever called hypertuner or killed, the attempt says how.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hypertuner import files, settings
 from hypertuner.queue import ending, launch, options
-from hypertuner.queue.code import makes_args
+from hypertuner.queue.figures import largest_process_bytes, oom_kills, was_killed_for_memory
 from hypertuner.store import Attempt, Run, capture, records, supervised
 from hypertuner.store.active import CONFIG_VARIABLE, RESUME_VARIABLE
 from hypertuner.store.ownership import ATTEMPT_VARIABLE
@@ -32,12 +33,7 @@ _INSISTS_AFTER = 3
 
 def command(run: Run, script: Path, arguments: Sequence[str], processes: int) -> list[str]:
     """The command that starts a run's script: a list, for no shell."""
-    return [*launch.interpreter(processes), str(script.absolute()), *words(script, run.config()), *arguments]
-
-
-def words(script: Path, config: Mapping[str, Any]) -> list[str]:
-    """The words that hand a config to a script: none where it makes an Args, which takes its config itself."""
-    return [] if makes_args(script) else options.words(script, config)
+    return [*launch.interpreter(processes), str(script.absolute()), *options.words(script, run.config()), *arguments]
 
 
 def environment(run: Run, resume: str | None = None) -> dict[str, str]:
@@ -69,22 +65,48 @@ def run_in_foreground(
     # terminal it gets a group of its own, so that a signal sent to our group reaches it once: from us.
     shares_terminal = _owns_terminal()
     signals = _Signals(shares_terminal)
+    line = command(run, script, arguments, count)
     # Passed on until the end is written, too: who presses Ctrl-C once more meanwhile does not keep it from being so.
-    with signals.passed_on(), _conclusion(run, count) as ended:
-        process = subprocess.Popen(
-            command(run, script, arguments, count),
-            env=environment(run, resume),
-            cwd=folder,
-            start_new_session=not shares_terminal,
-        )
+    with signals.passed_on():
+        attempt = _claim(run, folder or Path.cwd(), line)
+        killed_before = oom_kills()
+        try:
+            process = subprocess.Popen(
+                line,
+                env={**environment(run, resume), supervised.VARIABLE: str(attempt.number)},
+                cwd=folder,
+                start_new_session=not shares_terminal,
+            )
+        except OSError as error:
+            run.end_attempt(attempt, ending.not_started(str(error)))
+            raise
         with process:
             signals.started(process)
             code = process.wait()
-            ended += [code, *signals.asked]
+        largest = largest_process_bytes()
+        seen = ending.Seen(
+            signals=tuple(signals.asked),
+            killed_for_memory=was_killed_for_memory(killed_before, largest),
+            peak_memory_bytes=largest,
+        )
+        ending.conclude(run, attempt, code, seen, count, functools.partial(_end, run))
     asked = signals.asked
     if code != 0 and asked and count:
         return 128 + asked[-1]  # torchrun makes a 1 of it
     return _exit_code(code)
+
+
+def _claim(run: Run, folder: Path, line: Sequence[str]) -> Attempt:
+    """The attempt, before its script is started: however soon both are killed, the run is one that was started."""
+    about = {**capture.gather(folder), "argv": capture.without_secrets(line)}
+    return run.claim_attempt(records.Started.here(exit_by="command", config=run.config(), **about))
+
+
+def _end(run: Run, attempt: Attempt, ended: records.Exit) -> None:
+    said = None if run.end_attempt(attempt, ended) else attempt.exit()
+    if said is not None and said.state != ended.state:
+        # Rank 0 of ranks that torchrun has started again has written its own end: right only as far as it knew.
+        files.replace(attempt.layout.exit, records.to_bytes(ended))
 
 
 def _exit_code(code: int) -> int:
@@ -155,47 +177,3 @@ class _Signals:
                 os.killpg(process.pid, number)  # as a terminal does: its workers too
             else:
                 process.send_signal(number)
-
-
-@contextlib.contextmanager
-def _conclusion(run: Run, processes: int) -> Iterator[list[int]]:
-    """Write how the attempt ended where the script could not.
-
-    The block appends the return code of the process, then the signals that somebody sent to stop it.
-    """
-    attempts = len(run.attempts())
-    started_at = records.now()
-    ended: list[int] = []
-    try:
-        yield ended
-    finally:
-        if ended:
-            _conclude(run, ended[0], attempts, started_at, ended[1:], processes)
-
-
-def _conclude(run: Run, code: int, attempts_before: int, started_at: str, asked: Sequence[int], processes: int) -> None:
-    found = run.attempts()
-    # The script claims its attempt at its first call of hypertuner: one that never came that far gets it here.
-    attempt = found[-1] if len(found) > attempts_before else _claim(run, started_at)
-    said = attempt.exit()
-    # A script writes its own end as it exits, before Python has turned `raise SystemExit(3)`, or a crash of a library
-    # that is taken down after it, into the code: only who waits for the process sees that.
-    is_wrong = said is not None and said.state == "finished" and code != 0
-    better = launch.verdict(said, code, asked) if processes else None
-    if not processes and said is None and asked and code > 0:
-        better = "stopped", launch.stopped_by(asked)  # Python that was stopped as it started ends with 1
-    is_wrong = is_wrong or (said is not None and better is not None)
-    if said is not None and not is_wrong:
-        return
-    ended = ending.told(code, said, *(better or ending.read_code(run, attempt, code)))
-    if is_wrong:
-        files.replace(attempt.layout.exit, records.to_bytes(ended))
-    else:
-        run.end_attempt(attempt, ended)
-
-
-def _claim(run: Run, started_at: str) -> Attempt:
-    about = capture.gather(Path.cwd())
-    return run.claim_attempt(
-        records.Started.here(exit_by="supervisor", config=run.config(), started_at=started_at, **about)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 
 from hypertuner.queue import tree
@@ -30,8 +31,10 @@ def ask(run: Run) -> str | None:
         return None
     if state == RunState.unknown:
         return f"it runs, or ran, on {started.host} as process {started.pid}: stop it there"
-    owner = attempt.owner()
-    mine = ProcessIdentity.mine()
-    if owner is None or owner == mine or not tree.send(owner, signal.SIGTERM):
+    owner, script = attempt.owner(), attempt.script()
+    if owner is not None and script is not None and owner.is_alive() is False:
+        # The command that it was started by is gone, and the script goes on without.
+        owner = dataclasses.replace(owner, pid=script.pid, started=script.process_started)
+    if owner is None or owner == ProcessIdentity.mine() or not tree.send(owner, signal.SIGTERM):
         return "it has just ended"
     return None

@@ -11,12 +11,12 @@ started; it is void as soon as its supervisor is gone. An attempt is never start
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
 import signal
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from hypertuner import files, settings, syscalls
 from hypertuner.errors import HypertunerError, QueueError, StorageError, first_line
 from hypertuner.host import host_name
 from hypertuner.queue import code, ending, launch, private, start, tree
-from hypertuner.queue.figures import Sampler, oom_kills, was_killed_for_memory
+from hypertuner.queue.figures import Sampler, largest_process_bytes, oom_kills, was_killed_for_memory
 from hypertuner.queue.spawn import Spawn, Start, as_fork, as_process, python_running
 from hypertuner.store import Attempt, Run, capture, orders, records, supervised
 from hypertuner.store.output import OutputReader, OutputWriter
@@ -258,7 +258,7 @@ class _Supervisor:
         os.close(read)
 
     def _seen_of(self, sampler: Sampler) -> None:
-        largest = _largest_process_bytes()
+        largest = largest_process_bytes()
         self._killed_for_memory = sampler.is_short_of_memory() or was_killed_for_memory(self._oom_kills, largest)
         self._peak_memory_bytes = max(sampler.peak_memory_bytes, largest)
 
@@ -276,8 +276,6 @@ class _Supervisor:
 
     def _conclude(self) -> None:
         assert self._code is not None
-        said = records.read(records.Exit, self._attempt.layout.script_exit)
-        newest = self._run.attempts()[-1]
         seen = ending.Seen(
             asked=self._asked,
             output=OutputReader(self._attempt.layout).tail(5)[0].decode(errors="replace").splitlines(),
@@ -285,13 +283,8 @@ class _Supervisor:
             peak_memory_bytes=self._peak_memory_bytes,
             gpus=self._task.gpus,
         )
-        if newest.number != self._attempt.number and said is None:
-            said = newest.exit()  # torchrun has started its ranks again: the last of them know
-        _end(
-            self._run, self._attempt, ending.conclude(self._run, self._attempt, self._code, said, seen, self._processes)
-        )
-        if newest.number != self._attempt.number:
-            _end(self._run, newest, ending.conclude(self._run, newest, self._code, said, seen, self._processes))
+        end = functools.partial(_end, self._run)
+        ending.conclude(self._run, self._attempt, self._code, seen, self._processes, end)
 
 
 def ask_to_stop(attempt: Attempt) -> None:
@@ -299,14 +292,6 @@ def ask_to_stop(attempt: Attempt) -> None:
     stop = orders.Stop(asked_at=records.now(), by=capture.user(), host=host_name())
     with contextlib.suppress(FileExistsError):
         files.put_new(attempt.layout.stop, records.to_bytes(stop))
-
-
-def _largest_process_bytes() -> int:
-    """Most memory that one process of those that have ended had resident."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _pass_on(read: int, output: OutputWriter) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from hypertuner.errors import ConfigError, HypertunerError
 from hypertuner.server.app import make_server
@@ -21,6 +22,7 @@ from hypertuner.server.state import State
 
 _TRIES = 100
 _IDLE_S = 30.0
+_TAKES_NOTHING_S = 15.0
 _LAST_ANSWERS_S = 3
 _MESSAGE_BYTES = 1024 * 1024
 # A thread that computes gives way after this long, not after Python's 5 ms: an answer changes threads several times.
@@ -71,6 +73,7 @@ class Serving:
         config = uvicorn.Config(
             app,
             http=_ImpatientProtocol,
+            ws=_ImpatientWebSocket,
             ws_max_size=_MESSAGE_BYTES,
             lifespan="on",
             log_config=None,
@@ -133,6 +136,28 @@ class _ImpatientProtocol(H11Protocol):
         # A WebSocket has this transport, too, but another protocol.
         if not is_answering and self.transport.get_protocol() is self:
             self.transport.close()
+
+
+class _ImpatientWebSocket(WebSocketsSansIOProtocol):
+    """Lets a page go that takes nothing for a while. A goodbye would wait behind what it does not take."""
+
+    _until: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._until = self.loop.call_later(_TAKES_NOTHING_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forgive()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forgive()
+        super().connection_lost(exc)
+
+    def _forgive(self) -> None:
+        if self._until is not None:
+            self._until.cancel()
 
 
 def _check(host: str, *, behind_tls: bool) -> None:

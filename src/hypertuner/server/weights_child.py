@@ -1,7 +1,8 @@
 """The process that looks into weights: it may import NumPy or PyTorch, which the server never does.
 
 It reads one JSON object on its standard input, writes one on its standard output, and ends. It lowers its own limits
-before it looks at a file: no core dump, so many seconds of CPU, and, where it only reads, no byte written.
+before it looks at a file: no core dump, so many seconds of CPU, and, where it only reads, so much memory, no byte
+written, and whatever else the system can keep it from.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hypertuner import syscalls
 from hypertuner.errors import HypertunerError, MissingExtraError
 
 _CPU_S = 600
@@ -47,6 +49,8 @@ def _limit(*, writes: bool, computes: bool) -> None:
     for limit, most in limits.items():
         with contextlib.suppress(ValueError, OSError):  # lower already, or not known to this system
             resource.setrlimit(limit, (most, most))
+    if not writes:
+        syscalls.only_read()
     os.nice(10)
 
 

@@ -271,9 +271,8 @@ class ActiveRun:
             files.replace(self.run.layout.config, records.to_bytes(self._declared))
         if script is not None and not self.run.layout.source.exists():
             capture.keep_source(script, self.run.layout.source)
-        attempt = None
-        if self._claimed is not None:
-            attempt = supervised.take(self.run, self._claimed, self.config())
+        number = self._claimed
+        attempt = None if number is None else supervised.take(self.run, number, self.config())
         attempt = attempt or self.run.claim_attempt(
             records.Started.here(exit_by="script", config=self.config(), **capture.gather(Path.cwd()))
         )
@@ -389,6 +388,7 @@ class ActiveRun:
                 traceback=capture.hide_secrets(trace) or None,
                 peak_memory_bytes=exits.peak_memory_bytes(),
                 lost_records=self.lost_records,
+                cause=exits.cause_of(state, reason),
                 unread=self.unread() if state == "finished" else None,
             )
             if self._appender is not None:

@@ -57,14 +57,14 @@ class Attempt:
 
     @functools.cached_property
     def started(self) -> records.Started | None:
-        """started.json; None for a folder that nobody claimed. Of a supervised attempt: with what its script began."""
+        """started.json; None for a folder that nobody claimed. Of one claimed for a script: with what that began."""
         started = records.read(records.Started, self.layout.started)
-        if started is not None and started.exit_by == "supervisor" and (script := self.script()) is not None:
+        if started is not None and started.exit_by != "script" and (script := self.script()) is not None:
             return dataclasses.replace(started, config=script.config)
         return started
 
     def script(self) -> orders.Script | None:
-        """script.json: which process took an attempt that a supervisor had claimed; None before, and without one."""
+        """script.json: which process took an attempt that had been claimed for it; None before, and of its own."""
         from hypertuner.store import orders
 
         return records.read(orders.Script, self.layout.script)
@@ -107,7 +107,7 @@ class Attempt:
     def _living_state(self, owner: ProcessIdentity) -> RunState:
         state = living_state(owner)
         if state == RunState.crashed and (script := self.script()) is not None:
-            # Its supervisor is gone, which takes the script along; where it could not, the script still runs.
+            # Who waited for the script is gone: a supervisor takes it along, where it can; a command does not.
             return living_state(dataclasses.replace(owner, pid=script.pid, started=script.process_started))
         return state
 

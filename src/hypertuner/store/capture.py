@@ -13,10 +13,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypertuner import files, settings
 from hypertuner.errors import StorageError
+
+if TYPE_CHECKING:
+    import ast
 
 _ENVIRONMENT = re.compile(
     r"CUDA_\w+|NVIDIA_VISIBLE_DEVICES|OMP_\w+|MKL_NUM_THREADS|OPENBLAS_NUM_THREADS|NCCL_\w+|TORCH_\w+|PYTORCH_\w+"
@@ -194,10 +197,15 @@ def is_local_file(path: Path) -> bool:
 
 def local_sources(start: Path) -> list[Path]:
     """`start` and the local Python files it imports, found by reading, never by importing."""
+    return list(local_trees(start))
+
+
+def local_trees(start: Path) -> dict[Path, ast.Module | None]:
+    """`start` and the local Python files it imports, with the source of each; None of one that cannot be read."""
     import ast
 
     root = start.parent
-    found: dict[Path, None] = {}
+    found: dict[Path, ast.Module | None] = {}
     waiting = [start]
     while waiting:
         path = waiting.pop(0)
@@ -205,8 +213,8 @@ def local_sources(start: Path) -> list[Path]:
             continue
         found[path] = None
         try:
-            tree = ast.parse(path.read_bytes(), str(path))
-        except (SyntaxError, ValueError):
+            found[path] = tree = ast.parse(path.read_bytes(), str(path))
+        except (SyntaxError, ValueError, RecursionError, OSError):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -220,7 +228,7 @@ def local_sources(start: Path) -> list[Path]:
                 continue
             for name in filter(None, names):
                 waiting.extend(_files_of(folder, name.split(".")))
-    return list(found)
+    return found
 
 
 def _files_of(folder: Path, parts: Sequence[str]) -> list[Path]:

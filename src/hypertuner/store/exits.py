@@ -22,6 +22,12 @@ from typing import Any, NoReturn, Protocol
 
 from hypertuner.store import process
 
+_GPU_MEMORY = (
+    *("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
+_CPU_MEMORY = ("out of memory on the CPU", "MemoryError", "DefaultCPUAllocator: can't allocate memory")
+
 
 class Ending(Protocol):
     """A run that can be told how it ended; telling it twice changes nothing."""
@@ -78,6 +84,19 @@ def end_by(active: Ending, error: BaseException) -> None:
         text = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
         active.end("failed", _memory_named(error, reason), code=1, trace=trace)
+
+
+def cause_of(state: str, reason: str) -> str:
+    """What ended an attempt, as far as its state and reason tell: one of `records.CAUSES`; '' of one that finished."""
+    if state == "stopped":
+        return "terminated" if "SIGTERM" in reason else "stopped"
+    if state != "failed":
+        return ""
+    if any(mark in reason for mark in _GPU_MEMORY):
+        return "gpu memory"
+    if any(mark in reason for mark in _CPU_MEMORY):
+        return "cpu memory"
+    return "exception"
 
 
 def _memory_named(error: BaseException, reason: str) -> str:

@@ -27,7 +27,7 @@ from hypertuner.store.process import ProcessIdentity
 CAUSES = {
     "exception": "the script raised, or left with a code",
     "gpu memory": "out of memory on the GPU",
-    "cpu memory": "the kernel killed it for want of memory",
+    "cpu memory": "out of memory on the CPU",
     "stopped": "somebody stopped it",
     "time limit": "its time was up",
     "terminated": "SIGTERM from outside: the machine shuts down, or a cluster wants its node back",
@@ -107,7 +107,7 @@ class Started:
     process_started: float | None
     """Start time of the process, in the units of the host: tells a process from a later one with its pid."""
     exit_by: str
-    """Who writes exit.json: 'script' or 'supervisor'."""
+    """Who writes exit.json: 'script', or who waits for it: 'supervisor', or 'command' (`hypertuner run`)."""
     config: Mapping[str, Any]
     """The effective config: as given, with what the script has changed since."""
     python: str
@@ -148,7 +148,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Exit:
-    """exit.json: how an attempt ended. script-exit.json: what the script of a supervised one said of it."""
+    """exit.json: how an attempt ended. script-exit.json: what the script said of it, where another writes exit.json."""
 
     state: str
     """'finished', 'failed', 'stopped' or 'pruned'."""

@@ -222,11 +222,11 @@ class Run:
     def end_attempt(self, attempt: Attempt, ended: records.Exit, *, script: bool = False) -> bool:
         """Write how an attempt ended unless somebody already did; whether this call wrote it.
 
-        `script`: the script says so, whose word goes into exit.json where no supervisor is to write that.
+        `script`: the script says so, whose word goes into exit.json where nobody else is to write that.
         """
-        supervised = script and attempt.started is not None and attempt.started.exit_by == "supervisor"
+        is_awaited = script and attempt.started is not None and attempt.started.exit_by != "script"
         try:
-            files.put_new(attempt.layout.script_exit if supervised else attempt.layout.exit, records.to_bytes(ended))
+            files.put_new(attempt.layout.script_exit if is_awaited else attempt.layout.exit, records.to_bytes(ended))
         except FileExistsError:
             return False
         return True

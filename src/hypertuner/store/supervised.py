@@ -1,4 +1,4 @@
-"""An attempt that a supervisor has claimed for the script that it starts: the script takes it, once."""
+"""An attempt that was claimed for a script by who started it, and waits for it: the script takes it, once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIABLE = "HYPERTUNER_SUPERVISED"
 
 
 def number() -> int | None:
-    """The attempt that was claimed for this process, as it was told; None when nobody supervises it."""
+    """The attempt that was claimed for this process, as it was told; None when it is to claim its own."""
     text = os.environ.get(VARIABLE, "")
     return int(text) if text.isdecimal() else None
 

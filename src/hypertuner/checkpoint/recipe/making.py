@@ -22,7 +22,7 @@ from hypertuner.checkpoint.recipe.reads import root_name
 from hypertuner.checkpoint.recipe.script import PREFIX, RefusedError, ScriptModule
 
 _MODEL = "hypertuner_model"
-_TRAINS = frozenset({"backward", "fit"})
+_WORK = frozenset({"backward", "fit", "save", "save_file", "save_pretrained"})
 _DEEPEST = 5
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -174,6 +174,6 @@ def _works(outline: Outline, name: str) -> bool:
             func = ast.unparse(node.func)
             if func in outline.run_makers and func.rpartition(".")[2] != "Args":
                 return True
-            if isinstance(node.func, ast.Attribute) and node.func.attr in _TRAINS:
+            if isinstance(node.func, ast.Attribute) and node.func.attr in _WORK:
                 return True
     return False

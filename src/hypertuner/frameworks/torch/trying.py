@@ -28,7 +28,7 @@ _REFUSED = (
     *("os.chmod", "os.chown", "os.exec", "os.fork", "os.forkpty", "os.kill", "os.link", "os.mkdir", "os.posix_spawn"),
     *("os.remove", "os.rename", "os.rmdir", "os.symlink", "os.system", "os.truncate", "os.utime", "pty.spawn"),
     *("shutil.copyfile", "shutil.move", "shutil.rmtree", "socket.connect", "socket.getaddrinfo", "socket.bind"),
-    *("subprocess.Popen", "urllib.Request"),
+    *("socket.sendto", "socket.sendmsg", "subprocess.Popen", "urllib.Request"),
 )
 
 

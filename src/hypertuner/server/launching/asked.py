@@ -12,8 +12,7 @@ from hypertuner.checkpoint.reference import Resolved
 from hypertuner.errors import CheckpointNotFoundError, ConfigError, HypertunerError
 from hypertuner.index.row import RunRow
 from hypertuner.queue import combining, launch, make
-from hypertuner.queue.code import makes_args
-from hypertuner.queue.options import UNKNOWN
+from hypertuner.queue.options import UNKNOWN, makes_args
 from hypertuner.server.contract.acting import LaunchAsked
 from hypertuner.server.known import Known
 from hypertuner.server.launching.declared import Declared

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from hypertuner.args.kinds import Kind, kind_of
 from hypertuner.queue.options import UNKNOWN, Argument, Unknown, arguments_in, name_of, value_of
-from hypertuner.store.capture import local_sources
+from hypertuner.store.capture import local_trees
 from hypertuner.store.values import flatten, to_json
 
 Word = Literal["int", "float", "bool", "str", "list", "unknown"]
@@ -73,14 +73,9 @@ def settings_of_values(config: Mapping[str, Any]) -> tuple[Setting, ...]:
 
 def read(script: Path) -> Declared:
     """What a script, or a local module that it imports, declares."""
-    trees: list[ast.Module] = []
-    problem = None
-    for path in local_sources(script.absolute()):
-        try:
-            trees.append(ast.parse(path.read_bytes()))
-        except (SyntaxError, ValueError, RecursionError, OSError) as error:
-            if path == script.absolute():
-                problem = _problem(error)
+    sources = local_trees(script.absolute())
+    trees = [tree for tree in sources.values() if tree is not None]
+    problem = _problem(script) if sources.get(script.absolute()) is None else None
     classes = {node.name: node for tree in reversed(trees) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     made = [
         node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and name_of(node.func) == "Args"
@@ -98,9 +93,13 @@ def read(script: Path) -> Declared:
     return Declared((), "nothing", problem, makes_args=bool(made))
 
 
-def _problem(error: Exception) -> str:
-    if isinstance(error, SyntaxError):
+def _problem(script: Path) -> str:
+    try:
+        ast.parse(script.read_bytes())
+    except SyntaxError as error:
         return f"It cannot be read: {error.msg}, line {error.lineno}."
+    except (ValueError, RecursionError, OSError):
+        pass
     return "It cannot be read."
 
 

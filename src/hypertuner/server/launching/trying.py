@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hypertuner.errors import CheckpointError, HypertunerError, first_line
-from hypertuner.queue import start
+from hypertuner.queue import options
 from hypertuner.server.weights import child
 from hypertuner.store import capture
 
@@ -75,7 +75,7 @@ class Trials:
 
 def _asked(trial: Trial) -> Shapes | str:
     try:
-        words = start.words(trial.script, trial.config)
+        words = options.words(trial.script, trial.config)
         answer = child.ask(
             "shapes",
             _WITHIN_S,
@@ -85,7 +85,7 @@ def _asked(trial: Trial) -> Shapes | str:
             folder=str(trial.folder),
         )
     except CheckpointError as error:
-        return first_line(error)
+        return first_line(error).removesuffix(".")
     except (HypertunerError, OSError, ValueError) as error:
         return f"its model could not be made ({first_line(error)})"
     return {name: tuple(shape) for name, shape in answer["shapes"].items()}

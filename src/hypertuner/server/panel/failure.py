@@ -23,7 +23,7 @@ _MISFIT = re.compile(r"probably because ([^ ]{1,200}) ([0-9]{1,12})→[0-9]")
 _LOSS = re.compile(r"loss|nll|perplexity|error", re.IGNORECASE)
 _TITLES = {
     "gpu memory": "CUDA out of memory",
-    "cpu memory": "Out of memory: the kernel killed it",
+    "cpu memory": "Out of memory on the CPU",
     "killed": "Killed from outside",
     "lost": "Its supervisor or its machine is gone",
     "time limit": "Its time was up",

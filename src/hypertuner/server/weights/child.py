@@ -68,7 +68,9 @@ def ask(task: str, within_s: float = _WITHIN_S, **asked: Any) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
+    """End a process that nobody has waited for yet, so that its number is its own, and all of its group: what it has
+    left behind may hold its output open when it has ended itself."""
+    if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
