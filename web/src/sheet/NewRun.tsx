@@ -1,16 +1,16 @@
 // The New run sheet: script, where it begins, settings as typed rows, and buttons that say how many runs they make.
-import { useEffect, useMemo, useRef, useState } from 'react';
+import { Suspense, lazy, useEffect, useMemo, useRef, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { useKeys } from '../app/keys';
+import { patiently } from '../app/patiently';
 import { type NewRunFrom, closeNewRun } from '../app/view';
 import { Button } from '../parts/Button';
 import { Sheet } from '../parts/Dialog';
 import { Select } from '../parts/Field';
 import { names } from '../parts/names';
 import { AddSetting } from './AddSetting';
-import { PasteBox } from './PasteBox';
 import { SettingRow } from './SettingRow';
 import css from './Sheet.module.css';
 import { StartFrom } from './StartFrom';
@@ -21,6 +21,9 @@ import { countRuns, effect } from './several';
 import { useCheck } from './useCheck';
 import type { Origin } from './useOrigin';
 import { spell } from './values';
+
+// It reads YAML by a library larger than the sheet.
+const PasteBox = lazy(patiently(() => import('./PasteBox').then((m) => ({ default: m.PasteBox }))));
 
 interface Props {
   title: string;
@@ -216,13 +219,15 @@ export function NewRun({ title, from, origin }: Props) {
           ))}
         </section>
         {isPasting ? (
-          <PasteBox
-            onClose={() => setPasting(false)}
-            onUse={(config) => {
-              change({ rows: withPasted(draft.rows, config) });
-              setPasting(false);
-            }}
-          />
+          <Suspense fallback={null}>
+            <PasteBox
+              onClose={() => setPasting(false)}
+              onUse={(config) => {
+                change({ rows: withPasted(draft.rows, config) });
+                setPasting(false);
+              }}
+            />
+          </Suspense>
         ) : (
           <div className={css.more}>
             <AddSetting rows={draft.rows} onAdd={(key) => change({ rows: [...draft.rows, addedRow(key)] })} />
