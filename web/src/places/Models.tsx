@@ -3,6 +3,7 @@ import { Suspense, lazy, useMemo, useState } from 'react';
 import { useStore } from '../api/store';
 import type { Columns } from '../api/types';
 import { useGet } from '../api/use';
+import { ColumnPicker } from '../app/ColumnPicker';
 import { QueryBar } from '../app/QueryBar';
 import { useParam } from '../app/url';
 import { useView } from '../app/view';
@@ -11,7 +12,6 @@ import { Button, Segmented } from '../parts/Button';
 import { Empty } from '../parts/Empty';
 import { bytes, plural } from '../parts/format';
 import { CheckpointList } from './models/CheckpointList';
-import { ColumnChoice } from './models/ColumnChoice';
 import { Detail } from './models/Detail';
 import css from './models/Models.module.css';
 import { columnOf, readColumns, spellColumns, usualColumns, withSorted } from './models/columns';
@@ -62,10 +62,11 @@ export function Models() {
               </span>
             )}
             {!isTree && !isEmpty && (
-              <ColumnChoice
-                metrics={[...new Set([...pages.metrics, ...(known?.metrics ?? []).map((one) => one.key)])]}
-                settings={(known?.config ?? []).map((one) => one.key)}
+              <ColumnPicker
+                label="Columns of the list"
+                known={known}
                 ids={ids}
+                metrics={[...new Set([...pages.metrics, ...(known?.metrics ?? []).map((one) => one.key)])]}
                 onChange={(next) => setChosen(next && spellColumns(next), true)}
               />
             )}
