@@ -26,10 +26,10 @@ const GROUPS: Record<string, readonly (readonly [string, string])[]> = {
     ['f', 'A chart fills the place'],
     ['0', 'Reset the zoom'],
     ['Escape', 'Back from zoom and full charts'],
-    ['Drag', 'Zoom to what is dragged over'],
+    ['Drag', 'Zoom to what is dragged over: x, y or both'],
     ['Mod+Wheel', 'Zoom about the pointer'],
     ['Shift+Drag', 'Pan'],
-    ['Double-click', 'Zoom out'],
+    ['Double-click', 'All of x and y again'],
   ],
   Insight: [['0', 'Clear what is filtered on the axes']],
   Models: [

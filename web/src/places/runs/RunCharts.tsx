@@ -11,16 +11,16 @@ import { useShownTheme } from '../../app/theme';
 import { X_AXES, changeView, useView } from '../../app/view';
 import { Crosshair } from '../../chart/crosshair';
 import type { XKind } from '../../chart/axis';
-import type { Look } from '../../chart/plot';
 import { Button } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { Icon } from '../../parts/Icon';
 import { cssColour, runColour } from '../../parts/RunMark';
-import { ChartCard } from './ChartCard';
+import { ChartCard, type SharedLook } from './ChartCard';
 import { ChartToolbar } from './ChartToolbar';
 import css from './Charts.module.css';
 import type { Grouping } from './groups';
 import { type RunGroup, useRunGroups } from './means';
+import { resetZoom } from './zoom';
 
 export interface RunChartsProps {
   /** Of the runs whose curves are shown. */
@@ -57,11 +57,19 @@ export function RunCharts({ names, known = null, grouping = null, isPanel = fals
   );
   // The palette is read anew in another theme.
   const palette = useMemo(() => Array.from({ length: 8 }, (_, i) => (ink.theme ? runColour(i) : '')), [ink]);
-  const { logX, logY, smooth, band, zoom, x } = view;
+  const { logX, logY, smooth, band, x } = view;
+  const [from, to] = view.zoom ?? [];
   const xKind: XKind = x === 'clock' ? 'clock' : x === 'time' ? 'duration' : x.startsWith('m:') ? 'number' : 'count';
-  const look = useMemo<Look>(
-    () => ({ xKind, logX: logX && (xKind === 'number' || xKind === 'count'), logY, smooth, band, zoom }),
-    [xKind, logX, logY, smooth, band, zoom],
+  const look = useMemo<SharedLook>(
+    () => ({
+      xKind,
+      logX: logX && (xKind === 'number' || xKind === 'count'),
+      logY,
+      smooth,
+      band,
+      zoom: from === undefined || to === undefined ? null : [from, to],
+    }),
+    [xKind, logX, logY, smooth, band, from, to],
   );
   const metrics = useMetrics(rows, known);
   const groups = useRunGroups(rows, grouping);
@@ -272,12 +280,12 @@ function ChartKeys({ metrics }: { metrics: readonly MetricColumn[] }) {
       group: 'Charts',
       run: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
     },
-    { keys: ['0'], does: 'Reset the zoom', group: 'Charts', run: () => changeView({ zoom: null }) },
+    { keys: ['0'], does: 'Reset the zoom', group: 'Charts', run: resetZoom },
     {
       keys: ['Escape'],
       does: 'Back from zoom and full charts',
       group: 'Charts',
-      run: () => (view.chart !== null ? changeView({ chart: null }) : changeView({ zoom: null })),
+      run: () => (view.chart !== null ? changeView({ chart: null }) : resetZoom()),
     },
   ]);
   useEffect(() => () => hotRun.set(null), []);
