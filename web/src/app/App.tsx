@@ -17,9 +17,9 @@ import { Speaker } from './Speaker';
 import { useFilterSelection } from './selection';
 import { TopBar } from './TopBar';
 import { Tour } from './Tour';
-import { type Key, useKeys } from './keys';
+import { useKeys } from './keys';
 import { nextTheme } from './theme';
-import { PLACES, type Params, type Place, type Url, go, url, usePlace } from './url';
+import { type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
 const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
@@ -38,19 +38,17 @@ export function App() {
   const asked = useStore(url, newRunOf);
   const newRun = useMemo(() => readNewRun(JSON.parse(asked) as Params), [asked]);
   const [open, setOpen] = useState<'palette' | 'keys' | null>(null);
-  const keys: Key[] = [
-    { keys: ['Mod+k'], does: 'Commands', group: 'Everywhere', run: () => setOpen('palette'), whileTyping: true },
-    { keys: ['?'], does: 'This list', group: 'Everywhere', run: () => setOpen('keys') },
-    { keys: ['n'], does: 'New run', group: 'Everywhere', run: () => openNewRun() },
-    ...PLACES.map((one, at) => ({
-      keys: [String(at + 1)],
-      does: `Go to ${TITLES[one]}`,
-      group: 'Everywhere',
-      run: () => go({}, { place: one }),
-    })),
-    { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
-  ];
-  useKeys(keys);
+  const to = (one: Place) => () => go({}, { place: one });
+  useKeys('page', {
+    commands: () => setOpen('palette'),
+    list: () => setOpen('keys'),
+    newRun: () => openNewRun(),
+    runs: to('runs'),
+    insight: to('insight'),
+    models: to('models'),
+    queue: to('queue'),
+    theme: nextTheme,
+  });
   useFilterSelection();
   // It opens also while the server is gone, so it is here before it is asked for; after what is looked at first.
   useEffect(() => {

@@ -34,10 +34,7 @@ const close = () => changeView({ open: null, tab: null });
 
 export function Panel({ name, tab }: { name: string; tab: RunTab | null }) {
   const { answer, refusal } = useDetail(name);
-  useKeys([
-    { keys: ['['], does: 'Previous run', group: 'Run', run: () => void openNeighbour(name, -1) },
-    { keys: [']'], does: 'Next run', group: 'Run', run: () => void openNeighbour(name, 1) },
-  ]);
+  useKeys('panel', { previous: () => void openNeighbour(name, -1), next: () => void openNeighbour(name, 1) });
   const detail = answer?.row.name === name ? answer : null;
   return (
     <Sheet title={detail ? <Title detail={detail} /> : name} width={820} onClose={close}>
@@ -131,11 +128,11 @@ function Doing({ detail }: { detail: Detail }) {
   const duplicate = () => openNewRun({ run: row.name });
   const fromWeights = () => best && openNewRun({ run: row.name, parent: best.reference });
   const fork = () => trained && openNewRun({ run: row.name, parent: trained.reference, how: 'fork' });
-  useKeys([
-    { keys: ['d'], does: 'Duplicate', group: 'Run', run: duplicate },
-    { keys: ['w'], does: 'New run from its weights', group: 'Run', run: () => void fromWeights() },
-    { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayRun && void remove(row.name) },
-  ]);
+  useKeys('run', {
+    duplicate,
+    fromWeights: () => void fromWeights(),
+    remove: () => mayRun && void remove(row.name),
+  });
   const more: MenuItem[] = [
     ...(['failed', 'crashed', 'stopped', 'finished', 'pruned'].includes(row.state)
       ? [

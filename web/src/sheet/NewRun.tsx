@@ -105,11 +105,7 @@ export function NewRun({ title, from, origin }: Props) {
     }
   };
   const mayRun = may(who, 'run');
-  useKeys([
-    { keys: ['Mod+s'], does: 'Save as a draft', group: 'New run', run: () => void go('draft'), whileTyping: true },
-    { keys: ['Shift+Enter'], does: 'Queue', group: 'New run', run: () => void go('queue'), whileTyping: true },
-    { keys: ['Mod+Enter'], does: 'Run now', group: 'New run', run: () => void go('now'), whileTyping: true },
-  ]);
+  useKeys('newRun', { now: () => void go('now'), queue: () => void go('queue'), draft: () => void go('draft') });
   const startOver = () => {
     dropDraft(originKey);
     setDraft(beginning(from, origin));

@@ -262,32 +262,17 @@ function ChartKeys({ metrics }: { metrics: readonly MetricColumn[] }) {
     const at = SMOOTHS.findIndex((one) => one >= view.smooth);
     changeView({ smooth: SMOOTHS[Math.max(0, Math.min(SMOOTHS.length - 1, at + by))]! }, true);
   };
-  useKeys([
-    { keys: ['l'], does: 'Log y', group: 'Charts', run: () => changeView({ logY: !view.logY }) },
-    {
-      keys: ['x'],
-      does: 'X axis: step, time, wall clock, steps since root',
-      group: 'Charts',
-      run: () => changeView({ x: X_AXES[(X_AXES.indexOf(view.x as never) + 1) % X_AXES.length]!, zoom: null }),
-    },
-    { keys: [','], does: 'Smooth less', group: 'Charts', run: smoothed(-1) },
-    { keys: ['.'], does: 'Smooth more', group: 'Charts', run: smoothed(1) },
-    { keys: ['b'], does: 'Band about curves', group: 'Charts', run: () => changeView({ band: !view.band }) },
-    { keys: ['m'], does: 'Grouped: means, or each run', group: 'Charts', run: () => changeView({ each: !view.each }) },
-    {
-      keys: ['f'],
-      does: 'A chart fills the place',
-      group: 'Charts',
-      run: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
-    },
-    { keys: ['0'], does: 'Reset the zoom', group: 'Charts', run: resetZoom },
-    {
-      keys: ['Escape'],
-      does: 'Back from zoom and full charts',
-      group: 'Charts',
-      run: () => (view.chart !== null ? changeView({ chart: null }) : resetZoom()),
-    },
-  ]);
+  useKeys('charts', {
+    logY: () => changeView({ logY: !view.logY }),
+    x: () => changeView({ x: X_AXES[(X_AXES.indexOf(view.x as never) + 1) % X_AXES.length]!, zoom: null }),
+    smoothLess: smoothed(-1),
+    smoothMore: smoothed(1),
+    band: () => changeView({ band: !view.band }),
+    each: () => changeView({ each: !view.each }),
+    full: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
+    reset: resetZoom,
+    back: () => (view.chart !== null ? changeView({ chart: null }) : resetZoom()),
+  });
   useEffect(() => () => hotRun.set(null), []);
   return null;
 }
