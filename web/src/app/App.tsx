@@ -1,5 +1,5 @@
 // The frame around the four places: the bar at the top, what opens over all of them, and keys that work everywhere.
-import { Suspense, lazy, useEffect, useMemo, useState } from 'react';
+import { Suspense, useEffect, useMemo, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { session } from '../api/session';
 import { useStore } from '../api/store';
@@ -9,7 +9,7 @@ import { ToastHost } from '../parts/Toast';
 import { TooltipHost } from '../parts/Tooltip';
 import { Runs } from '../places/runs/Runs';
 import css from './App.module.css';
-import { patiently } from './patiently';
+import { part } from './patiently';
 import { ConnectionBar } from './ConnectionBar';
 import { KeyList } from './KeyList';
 import { Palette } from './Palette';
@@ -22,12 +22,12 @@ import { nextTheme } from './theme';
 import { type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
-const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
-const NewRunSheet = lazy(patiently(readNewRunSheet));
-const Insight = lazy(patiently(() => import('../places/Insight').then((m) => ({ default: m.Insight }))));
-const Models = lazy(patiently(() => import('../places/Models').then((m) => ({ default: m.Models }))));
-const Queue = lazy(patiently(() => import('../places/Queue').then((m) => ({ default: m.Queue }))));
-const RunPanel = lazy(patiently(() => import('./RunPanel').then((m) => ({ default: m.RunPanel }))));
+const readNewRunSheet = () => import('./NewRunSheet').then((m) => m.NewRunSheet);
+const NewRunSheet = part(readNewRunSheet);
+const Insight = part(() => import('../places/Insight').then((m) => m.Insight));
+const Models = part(() => import('../places/Models').then((m) => m.Models));
+const Queue = part(() => import('../places/Queue').then((m) => m.Queue));
+const RunPanel = part(() => import('./RunPanel').then((m) => m.RunPanel));
 
 const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
 

@@ -1,9 +1,10 @@
 // The run panel: who the run is, what can be done with it, and its tabs. A failed run opens on why it failed.
-import { Suspense, lazy, useMemo } from 'react';
+import { Suspense, useMemo } from 'react';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { act } from '../app/actions';
 import { useKeys } from '../app/keys';
+import { part } from '../app/patiently';
 import { useRows } from '../app/rows';
 import { type RunTab, changeView, openNewRun } from '../app/view';
 import { Button, IconButton } from '../parts/Button';
@@ -26,7 +27,7 @@ import { WeightsTab } from './WeightsTab';
 import { openNeighbour } from './neighbours';
 import { type Detail, useDetail } from './useDetail';
 
-const Media = lazy(() => import('./Media').then((m) => ({ default: m.Media })));
+const Media = part(() => import('./Media').then((m) => m.Media));
 
 type Shown = RunTab | 'why';
 

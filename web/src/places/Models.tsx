@@ -1,10 +1,11 @@
 // All that was saved: checkpoints with their metrics, one of them whole, the family tree, and room on the disk.
-import { Suspense, lazy, useMemo, useState } from 'react';
+import { Suspense, useMemo, useState } from 'react';
 import { useStore } from '../api/store';
 import type { Columns } from '../api/types';
 import { useGet } from '../api/use';
 import { ColumnPicker } from '../app/ColumnPicker';
 import { QueryBar } from '../app/QueryBar';
+import { part } from '../app/patiently';
 import { useParam } from '../app/url';
 import { useView } from '../app/view';
 import { actionsDone } from '../app/actions';
@@ -17,8 +18,8 @@ import css from './models/Models.module.css';
 import { columnOf, readColumns, spellColumns, usualColumns, withSorted } from './models/columns';
 import { useCheckpoints } from './models/useCheckpoints';
 
-const Family = lazy(() => import('./models/Family').then((m) => ({ default: m.Family })));
-const Room = lazy(() => import('./models/Room').then((m) => ({ default: m.Room })));
+const Family = part(() => import('./models/Family').then((m) => m.Family));
+const Room = part(() => import('./models/Room').then((m) => m.Room));
 
 export function Models() {
   const [view, change] = useView();

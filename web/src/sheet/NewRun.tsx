@@ -1,10 +1,10 @@
 // The New run sheet: script, where it begins, settings as typed rows, and buttons that say how many runs they make.
-import { Suspense, lazy, useEffect, useMemo, useRef, useState } from 'react';
+import { Suspense, useEffect, useMemo, useRef, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { useKeys } from '../app/keys';
-import { patiently } from '../app/patiently';
+import { part } from '../app/patiently';
 import { type NewRunFrom, closeNewRun } from '../app/view';
 import { Button } from '../parts/Button';
 import { Sheet } from '../parts/Dialog';
@@ -23,7 +23,7 @@ import type { Origin } from './useOrigin';
 import { spell } from './values';
 
 // It reads YAML by a library larger than the sheet.
-const PasteBox = lazy(patiently(() => import('./PasteBox').then((m) => ({ default: m.PasteBox }))));
+const PasteBox = part(() => import('./PasteBox').then((m) => m.PasteBox));
 
 interface Props {
   title: string;
