@@ -97,7 +97,8 @@ class Window:
         tab.goto(f"http://{self.served.host}{path}")
 
     def _hear(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and not ((self.may_fail and "Failed to load" in text) or "WebSocket" in text):
+        is_missing = "Failed to load" in text or "Refused to apply style" in text
+        if kind in ("error", "warning") and not ((self.may_fail and is_missing) or "WebSocket" in text):
             self.problems.append(f"{kind}: {text}")
 
 

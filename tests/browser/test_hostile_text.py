@@ -154,7 +154,7 @@ def test_hostile_columns_groups_and_tips_are_text(hostile: Window):
 ESCAPED = [payload.replace("%", "%25").replace(",", "%2C").replace(".", "_") for payload in PAYLOADS]
 
 
-WORDS = "q sort group cols sel chart x run new parent set model show target zoom".split()
+WORDS = "q sort group cols sel chart x run new parent set model show target zoom zoomy".split()
 
 
 def test_an_address_is_no_script(hostile: Window):

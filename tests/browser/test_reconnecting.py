@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import expect
+from tests.browser.conftest import BUILT
 from tests.browser.seen import LONG_MS, chart, coloured, numbers, until, wait_until_drawn
 from tests.conftest import script_environment
 from tests.server.made import trained
@@ -154,3 +155,60 @@ def test_what_is_first_opened_while_the_server_is_gone_comes_when_it_is_back(ser
         window.context.unroute(gone)
         expect(place).to_be_visible(timeout=LONG_MS)
         tab.close()
+
+
+# `hypertuner`, with the page in a folder of its own.
+OTHER_PAGE = """
+import sys
+from pathlib import Path
+from hypertuner.server import app, page
+
+app.Page = lambda: page.Page(Path({folder!r}))
+from hypertuner.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_page_whose_server_was_updated_says_so_and_keeps_what_is_typed_until_one_reloads(serve, tmp_path: Path):
+    (tmp_path / "train.py").write_text("import hypertuner\n\nargs = hypertuner.Args(learning_rate=0.1)\n")
+    trained(tmp_path / "storage", "calm-otter", {"lr": 0.1}, [0.5, 0.25])
+    window = serve(tmp_path, "train.py")
+    window.may_fail = True
+    tab = window.open("/runs?new=")
+    field = tab.get_by_role("dialog").get_by_role("textbox", name="learning_rate")
+    field.fill("0.25")
+    window.served.close()
+    os.killpg(window.served.process.pid, signal.SIGKILL)
+    window.served.process.wait()
+    gone = tab.get_by_text("Not connected: training goes on.")
+    gone.wait_for(timeout=LONG_MS)
+
+    renamed(BUILT.parent, tmp_path / "page")
+    program = tmp_path / "updated.py"
+    program.write_text(OTHER_PAGE.format(folder=str(tmp_path / "page")))
+    with serving(tmp_path, "train.py", f"--port={window.served.port}", program=program):
+        gone.wait_for(state="hidden", timeout=LONG_MS)
+        said = tab.get_by_text("hypertuner was updated")
+        expect(said).to_have_count(0)
+        tab.get_by_role("link", name="Insight").click()
+        expect(said).to_be_visible(timeout=LONG_MS)
+        expect(field).to_have_value("0.25")
+        tab.get_by_role("button", name="Reload", exact=True).click()
+        expect(tab.get_by_role("heading", name="Insight")).to_be_attached(timeout=LONG_MS)
+        expect(tab.locator("main > :not(h1)").first).to_be_visible(timeout=LONG_MS)
+        expect(said).to_have_count(0)
+
+
+def renamed(built: Path, folder: Path) -> None:
+    """The page as another version of it: its parts have other names."""
+    files = {path.relative_to(built): path.read_bytes() for path in built.rglob("*.*") if path.suffix != ".gz"}
+    hashes = [found[1] for name in files if (found := re.search(r"-([\w-]{8})\.(?:js|css)$", name.name))]
+    assert hashes
+    for name, content in files.items():
+        spelled = name.as_posix()
+        for one in hashes:
+            content = content.replace(one.encode(), f"{one}x".encode())
+            spelled = spelled.replace(one, f"{one}x")
+        (folder / spelled).parent.mkdir(parents=True, exist_ok=True)
+        (folder / spelled).write_bytes(content)

@@ -1,5 +1,5 @@
 // The frame around the four places: the bar at the top, what opens over all of them, and keys that work everywhere.
-import { Suspense, lazy, useEffect, useMemo, useState } from 'react';
+import { Suspense, useEffect, useMemo, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { session } from '../api/session';
 import { useStore } from '../api/store';
@@ -9,7 +9,7 @@ import { ToastHost } from '../parts/Toast';
 import { TooltipHost } from '../parts/Tooltip';
 import { Runs } from '../places/runs/Runs';
 import css from './App.module.css';
-import { patiently } from './patiently';
+import { part } from './patiently';
 import { ConnectionBar } from './ConnectionBar';
 import { KeyList } from './KeyList';
 import { Palette } from './Palette';
@@ -17,17 +17,17 @@ import { Speaker } from './Speaker';
 import { useFilterSelection } from './selection';
 import { TopBar } from './TopBar';
 import { Tour } from './Tour';
-import { type Key, useKeys } from './keys';
+import { useKeys } from './keys';
 import { nextTheme } from './theme';
-import { PLACES, type Params, type Place, type Url, go, url, usePlace } from './url';
+import { type Params, type Place, type Url, go, url, usePlace } from './url';
 import { openNewRun, readNewRun, useView } from './view';
 
-const readNewRunSheet = () => import('./NewRunSheet').then((m) => ({ default: m.NewRunSheet }));
-const NewRunSheet = lazy(patiently(readNewRunSheet));
-const Insight = lazy(patiently(() => import('../places/Insight').then((m) => ({ default: m.Insight }))));
-const Models = lazy(patiently(() => import('../places/Models').then((m) => ({ default: m.Models }))));
-const Queue = lazy(patiently(() => import('../places/Queue').then((m) => ({ default: m.Queue }))));
-const RunPanel = lazy(patiently(() => import('./RunPanel').then((m) => ({ default: m.RunPanel }))));
+const readNewRunSheet = () => import('./NewRunSheet').then((m) => m.NewRunSheet);
+const NewRunSheet = part(readNewRunSheet);
+const Insight = part(() => import('../places/Insight').then((m) => m.Insight));
+const Models = part(() => import('../places/Models').then((m) => m.Models));
+const Queue = part(() => import('../places/Queue').then((m) => m.Queue));
+const RunPanel = part(() => import('./RunPanel').then((m) => m.RunPanel));
 
 const SHOWN: Record<Place, React.ComponentType> = { runs: Runs, insight: Insight, models: Models, queue: Queue };
 
@@ -38,19 +38,17 @@ export function App() {
   const asked = useStore(url, newRunOf);
   const newRun = useMemo(() => readNewRun(JSON.parse(asked) as Params), [asked]);
   const [open, setOpen] = useState<'palette' | 'keys' | null>(null);
-  const keys: Key[] = [
-    { keys: ['Mod+k'], does: 'Commands', group: 'Everywhere', run: () => setOpen('palette'), whileTyping: true },
-    { keys: ['?'], does: 'This list', group: 'Everywhere', run: () => setOpen('keys') },
-    { keys: ['n'], does: 'New run', group: 'Everywhere', run: () => openNewRun() },
-    ...PLACES.map((one, at) => ({
-      keys: [String(at + 1)],
-      does: `Go to ${TITLES[one]}`,
-      group: 'Everywhere',
-      run: () => go({}, { place: one }),
-    })),
-    { keys: ['t'], does: 'Dark, light or automatic', group: 'Everywhere', run: nextTheme },
-  ];
-  useKeys(keys);
+  const to = (one: Place) => () => go({}, { place: one });
+  useKeys('page', {
+    commands: () => setOpen('palette'),
+    list: () => setOpen('keys'),
+    newRun: () => openNewRun(),
+    runs: to('runs'),
+    insight: to('insight'),
+    models: to('models'),
+    queue: to('queue'),
+    theme: nextTheme,
+  });
   useFilterSelection();
   // It opens also while the server is gone, so it is here before it is asked for; after what is looked at first.
   useEffect(() => {

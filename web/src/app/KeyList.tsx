@@ -5,12 +5,11 @@ import { Dialog } from '../parts/Dialog';
 import { Kbd } from '../parts/Button';
 import css from './KeyList.module.css';
 import { keyMap, singleLetters } from './keys';
-import { allKeys } from './otherKeys';
+import { allKeys } from './keyTable';
 
 export function KeyList({ onClose }: { onClose: () => void }) {
-  const keys = allKeys(useStore(keyMap));
+  const groups = allKeys(useStore(keyMap));
   const letters = useStore(singleLetters);
-  const groups = [...new Set(keys.map((key) => key.group))];
   return (
     <Dialog
       title="Keys"
@@ -19,22 +18,20 @@ export function KeyList({ onClose }: { onClose: () => void }) {
       footer={<Checkbox label="Single letters are keys" checked={letters} onChange={(on) => singleLetters.set(on)} />}
     >
       <div className={css.groups}>
-        {groups.map((group) => (
+        {groups.map(([group, keys]) => (
           <section key={group}>
             <h3>{group}</h3>
             <dl>
-              {keys
-                .filter((key) => key.group === group)
-                .map((key) => (
-                  <div key={key.does}>
-                    <dt>
-                      {key.keys.map((one) => (
-                        <Kbd key={one} keys={one} />
-                      ))}
-                    </dt>
-                    <dd>{key.does}</dd>
-                  </div>
-                ))}
+              {keys.map((key) => (
+                <div key={key.does}>
+                  <dt>
+                    {key.keys.map((one) => (
+                      <Kbd key={one} keys={one} />
+                    ))}
+                  </dt>
+                  <dd>{key.does}</dd>
+                </div>
+              ))}
             </dl>
           </section>
         ))}

@@ -64,17 +64,12 @@ export function QueryBar({
     setText('');
     changeView({ query: '' });
   };
-  useKeys([
-    {
-      keys: ['/'],
-      does: 'Filter runs',
-      group: 'Everywhere',
-      run: () => {
-        input.current?.focus();
-        input.current?.select();
-      },
+  useKeys('query', {
+    focus: () => {
+      input.current?.focus();
+      input.current?.select();
     },
-  ]);
+  });
 
   return (
     <div className={css.bar}>

@@ -1,17 +1,13 @@
-// The keyboard: parts of the page say which keys they answer to while they are on the screen; `?` and the command
-// palette list exactly those. Single letters sleep while one types, and can be switched off (WCAG 2.1.4).
+// The keyboard: parts of the page answer to their keys while they are on the screen; the command palette lists exactly
+// those. Single letters sleep while one types, and can be switched off (WCAG 2.1.4).
 import { useEffect, useRef } from 'react';
 import { makeStore } from '../api/store';
 import { kept } from './kept';
+import { KEYS, type Part, type Said } from './keyTable';
 
-export interface Key {
-  /** 'n', 'Shift+N', 'Mod+k', 'Escape', '/'. */
-  keys: string[];
-  does: string;
-  group: string;
+export interface Key extends Said {
   run: (event: KeyboardEvent) => void;
-  /** Also while one types. */
-  whileTyping?: boolean;
+  whileTyping: boolean;
 }
 
 export const keyMap = makeStore<readonly Key[]>([]);
@@ -59,19 +55,26 @@ addEventListener('keydown', (event) => {
   }
 });
 
-/** These keys answer while the component is on the screen. */
-export function useKeys(keys: readonly Key[]): void {
-  const newest = useRef(keys);
+type Names<P extends Part> = keyof (typeof KEYS)[P]['keys'] & string;
+
+/** All keys of this part answer while the component is on the screen; null: they sleep. */
+export function useKeys<P extends Part>(part: P, runs: Record<Names<P>, (event: KeyboardEvent) => void> | null): void {
+  const newest = useRef(runs);
   useEffect(() => {
-    newest.current = keys;
+    newest.current = runs;
   });
-  const names = keys.map((key) => `${key.keys.join(' ')}=${key.does}`).join('\n');
+  const isAwake = runs !== null;
   useEffect(() => {
-    const mine = newest.current.map((key, index) => ({
-      ...key,
-      run: (event: KeyboardEvent) => newest.current[index]?.run(event),
+    if (!isAwake) return undefined;
+    const { group, keys } = KEYS[part];
+    const mine: Key[] = Object.entries<readonly string[]>(keys).map(([name, [all = '', does = '', when]]) => ({
+      keys: all.split(' '),
+      does,
+      group,
+      run: (event: KeyboardEvent) => newest.current?.[name as Names<P>](event),
+      whileTyping: when !== undefined,
     }));
     keyMap.set((all) => [...all, ...mine]);
     return () => keyMap.set((all) => all.filter((key) => !mine.includes(key)));
-  }, [names]);
+  }, [part, isAwake]);
 }

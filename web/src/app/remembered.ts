@@ -5,7 +5,7 @@ import { readKept, writeKept } from './kept';
 import { type Params, go, url } from './url';
 
 /** What a visit is about, not how one likes to look at things. */
-const OF_ONE_VISIT = ['run', 'tab', 'new', 'parent', 'how', 'set', 'zoom', 'chart'];
+const OF_ONE_VISIT = ['run', 'tab', 'new', 'parent', 'how', 'set', 'zoom', 'zoomy', 'chart'];
 
 export function rememberView(): void {
   const who = session.get();

@@ -34,6 +34,10 @@ describe('the URL', () => {
       perRow: 3,
       chart: 'val/loss',
       zoom: [0.5, 1200],
+      zoomY: [
+        ['val/loss', -1, 2.5e-7],
+        ['a,b%', 1, 2],
+      ],
       archived: true,
       open: 'calm-otter',
       tab: 'output',
@@ -47,7 +51,16 @@ describe('the URL', () => {
   });
 
   test('what nobody wrote is read as the plain view', () => {
-    expect(readView({ smooth: '7', row: '9', zoom: 'a,b', x: 'nonsense', tab: '<script>' })).toEqual(PLAIN_VIEW);
+    expect(
+      readView({
+        smooth: '7',
+        row: '9',
+        zoom: 'a,b',
+        zoomy: 'loss,2,1,loss,0,Infinity,x,1',
+        x: 'nonsense',
+        tab: '<script>',
+      }),
+    ).toEqual(PLAIN_VIEW);
   });
 
   test('an unknown place is Runs', () => {

@@ -31,7 +31,10 @@ export interface View {
   perRow: 1 | 2 | 3;
   /** The chart that fills the place. */
   chart: string | null;
+  /** Of x, in all charts. */
   zoom: [number, number] | null;
+  /** Of y, each in the chart of a metric. */
+  zoomY: [string, number, number][];
   archived: boolean;
   /** The run whose panel is open. */
   open: string | null;
@@ -54,6 +57,7 @@ export const PLAIN_VIEW: View = {
   perRow: 2,
   chart: null,
   zoom: null,
+  zoomY: [],
   archived: false,
   open: null,
   tab: null,
@@ -88,10 +92,21 @@ export function readView(params: Params): View {
     perRow: perRow === 1 || perRow === 3 ? perRow : 2,
     chart: params['chart'] ?? null,
     zoom: zoom?.length === 2 && zoom.every(Number.isFinite) ? [zoom[0]!, zoom[1]!] : null,
+    zoomY: readZoomY(list(params['zoomy']) ?? []),
     archived: params['archived'] === '1',
     open: params['run'] ?? null,
     tab: RUN_TABS.find((tab) => tab === params['tab']) ?? null,
   };
+}
+
+/** 'val/loss,0.1,0.5,…' */
+function readZoomY(items: string[]): View['zoomY'] {
+  const found: View['zoomY'] = [];
+  for (let at = 0; at + 2 < items.length; at += 3) {
+    const [from, to] = [Number(items[at + 1]), Number(items[at + 2])];
+    if (from < to && to - from < Infinity) found.push([items[at]!, from, to]);
+  }
+  return found;
 }
 
 /** What is to change in the URL so that it says `view`; what is as in PLAIN_VIEW is not said. */
@@ -112,6 +127,7 @@ export function writeView(view: View): Patch {
     row: view.perRow === 2 ? null : String(view.perRow),
     chart: view.chart,
     zoom: view.zoom ? view.zoom.join(',') : null,
+    zoomy: view.zoomY.length ? items(view.zoomY.flat().map(String)) : null,
     archived: view.archived ? '1' : null,
     run: view.open,
     tab: view.tab,
@@ -135,6 +151,7 @@ const SAID_BY: Record<keyof View, string> = {
   perRow: 'row',
   chart: 'chart',
   zoom: 'zoom',
+  zoomY: 'zoomy',
   archived: 'archived',
   open: 'run',
   tab: 'tab',

@@ -3,7 +3,7 @@ import { type Ref, useEffect, useImperativeHandle, useLayoutEffect, useRef } fro
 import css from './Chart.module.css';
 import type { Crosshair } from './crosshair';
 import type { Line } from './line';
-import { type Ink, type Laid, type Look, type Pick, Plot, type Reading } from './plot';
+import { type Ink, type Laid, type Look, type Pick, Plot, type Reading, type Zoom } from './plot';
 
 export interface ChartHandle {
   png(title: string): Promise<Blob | null>;
@@ -22,7 +22,7 @@ export interface ChartProps {
   version: number;
   onHot: (id: string | null) => void;
   onRead: (reading: Reading | null) => void;
-  onZoom: (zoom: [number, number] | null) => void;
+  onZoom: (zoom: Zoom) => void;
   onLaid: (laid: Laid) => void;
   onPick: (pick: Pick) => void;
   handle?: Ref<ChartHandle>;

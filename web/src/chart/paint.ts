@@ -12,7 +12,10 @@ export interface Look {
   logY: boolean;
   smooth: number;
   band: boolean;
+  /** Of x, which all charts share. */
   zoom: readonly [number, number] | null;
+  /** Of y, which is the chart's own. */
+  zoomY: readonly [number, number] | null;
 }
 
 export interface Ink {

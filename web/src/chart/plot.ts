@@ -5,33 +5,23 @@ import { COUNT_STEPS, DURATION_STEPS, clockTick, durationTick, logTicks, numberT
 import type { Crosshair } from './crosshair';
 import { Drawn, type Line, extentOf } from './line';
 import { type Ink, type Look, Painter, type Scene } from './paint';
+import { DRAG, Pointer, type PointerSaid } from './pointer';
 import type { Window } from './resample';
 import css from './Chart.module.css';
 import { type Scale, airy, roundEnd } from './scale';
 import { leaveTurn, takeTurn } from './turns';
 
 export type { Ink, Look } from './paint';
+export type { Pick, Zoom } from './pointer';
 
 export interface Reading {
   id: string;
   index: number;
 }
 
-export interface Pick {
-  id: string;
-  /** Which of `line.saved`. */
-  saved: number;
-  event: MouseEvent;
-}
-
-export interface Said {
-  /** The line under the pointer. */
-  onHot(id: string | null): void;
+export interface Said extends PointerSaid {
   /** What is to be read at the crosshair. */
   onRead(reading: Reading | null): void;
-  onZoom(zoom: [number, number] | null): void;
-  /** What was saved along a line, picked by a click on it, or by the right button. */
-  onPick(pick: Pick): void;
   /** The window was laid out anew: what lies over the chart moves. */
   onLaid(laid: Laid): void;
 }
@@ -44,11 +34,9 @@ export interface Laid {
   x: Scale;
 }
 
-const REACH_PX = 32;
-const PICK_PX = 11;
-
 export class Plot implements Scene {
   private plot: uPlot | null = null;
+  private pointer: Pointer | null = null;
   drawn: Drawn[] = [];
   look: Look;
   hot: string | null = null;
@@ -180,12 +168,12 @@ export class Plot implements Scene {
           x: false,
           y: false,
           points: { show: false },
-          drag: { x: true, y: false, setScale: false, dist: 5 },
+          drag: DRAG,
           bind: { dblclick: () => null },
         },
         hooks: {
           draw: [(plot) => this.painter.paint(plot, this)],
-          setSelect: [(plot) => this.selected(plot)],
+          setSelect: [() => this.pointer?.selected()],
         },
       },
       [
@@ -195,7 +183,7 @@ export class Plot implements Scene {
       this.root,
     );
     this.plot.over.append(this.cross, this.dot);
-    this.listen(this.plot.over);
+    this.pointer = new Pointer(this.plot, this, this.link, this.said);
     this.refresh();
   }
 
@@ -216,7 +204,9 @@ export class Plot implements Scene {
       drawn.prepare(drawn.line, this.window, look.smooth, look.band && !drawn.line.isBackground);
       drawn.widen(range, look.smooth, look.logY);
     }
-    this.yRange = airy(range[0], range[1], look.logY && range[0] > 0);
+    const { zoomY } = look;
+    const isZoomed = zoomY && (!look.logY || zoomY[0] > 0);
+    this.yRange = isZoomed ? [zoomY[0], zoomY[1]] : airy(range[0], range[1], look.logY && range[0] > 0);
     // At once, not in uPlot's microtask: what is reported below is where the axes then are.
     plot.batch(() =>
       plot.setData([
@@ -252,79 +242,6 @@ export class Plot implements Scene {
     return [from, logX ? to : roundEnd(from, to)];
   }
 
-  private selected(plot: uPlot): void {
-    const { left, width } = plot.select;
-    if (width < 4) return;
-    const zoom: [number, number] = [plot.posToVal(left, 'x'), plot.posToVal(left + width, 'x')];
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.said.onZoom(zoom);
-  }
-
-  private listen(over: HTMLElement): void {
-    over.addEventListener('pointermove', (event) => {
-      if (event.buttons === 0) this.point(event.offsetX, event.offsetY);
-    });
-    over.addEventListener('pointerleave', () => {
-      this.link.move(null, this);
-      this.said.onHot(null);
-    });
-    let down = { x: 0, y: 0 };
-    over.addEventListener('pointerdown', ({ clientX: x, clientY: y }) => (down = { x, y }));
-    const pick = (event: MouseEvent) => {
-      // A click that ends a drag is none.
-      if (Math.hypot(event.clientX - down.x, event.clientY - down.y) > 4) return;
-      const found = this.point(event.offsetX, event.offsetY);
-      if (!found) return;
-      event.preventDefault();
-      this.said.onPick({ ...found, event });
-    };
-    over.addEventListener('click', pick);
-    over.addEventListener('contextmenu', pick);
-    over.addEventListener('dblclick', () => this.said.onZoom(null));
-    over.addEventListener('mousedown', (event) => this.pan(event), true);
-    over.addEventListener('wheel', (event) => this.wheel(event), { passive: false });
-  }
-
-  /** Points at the nearest line; what was saved along it, where that is near. */
-  private point(left: number, top: number): { id: string; saved: number } | null {
-    const plot = this.plot!;
-    const x = plot.posToVal(left, 'x');
-    let best: Drawn | null = null;
-    let distance = REACH_PX;
-    for (const drawn of this.drawn) {
-      if (drawn.line.isBackground) continue;
-      const index = drawn.nearest(x);
-      if (index < 0) continue;
-      const y = drawn.line.curve.smoothed(this.look.smooth)[index]!;
-      if (!Number.isFinite(y)) continue;
-      const dx = plot.valToPos(drawn.line.curve.x[index]!, 'x') - left;
-      const away = Math.hypot(plot.valToPos(y, 'y') - top, Math.max(0, Math.abs(dx) - 12));
-      if (away < distance) {
-        distance = away;
-        best = drawn;
-      }
-    }
-    this.said.onHot(best?.line.id ?? null);
-    this.link.move(x, this);
-    const saved = best ? this.savedNear(best, left, top) : -1;
-    plot.over.style.cursor = saved < 0 ? '' : 'pointer';
-    return best && saved >= 0 ? { id: best.line.id, saved } : null;
-  }
-
-  private savedNear(drawn: Drawn, left: number, top: number): number {
-    let best = -1;
-    let distance = PICK_PX;
-    drawn.line.saved?.forEach((x, at) => {
-      const y = x === null ? null : drawn.heightAt(x, this.look.smooth, this.look.logY);
-      if (x === null || y === null) return;
-      const away = Math.hypot(this.plot!.valToPos(x, 'x') - left, this.plot!.valToPos(y, 'y') - top);
-      if (away >= distance) return;
-      distance = away;
-      best = at;
-    });
-    return best;
-  }
-
   /** Brings the crosshair, and what is read at it, to where the linked charts are. */
   private follow(): void {
     const { plot, cross, dot } = this;
@@ -341,47 +258,12 @@ export class Plot implements Scene {
       return;
     }
     const y = hot.line.curve.smoothed(this.look.smooth)[index]!;
-    const isSeen = Number.isFinite(y) && (!this.look.logY || y > 0);
+    const isSeen = y >= this.yRange[0] && y <= this.yRange[1];
     dot.style.display = isSeen ? 'block' : 'none';
     if (isSeen) {
       dot.style.transform = `translate(${plot.valToPos(hot.line.curve.x[index]!, 'x')}px, ${plot.valToPos(y, 'y')}px)`;
       dot.style.background = hot.line.colour;
     }
     this.said.onRead({ id: hot.line.id, index });
-  }
-
-  private pan(event: MouseEvent): void {
-    if (!event.shiftKey || event.button !== 0 || this.look.logX) return;
-    event.stopPropagation();
-    event.preventDefault();
-    const { x0, x1 } = this.window;
-    const perPixel = (x1 - x0) / this.plot!.over.clientWidth;
-    const began = event.clientX;
-    const move = (now: MouseEvent) => {
-      const by = (began - now.clientX) * perPixel;
-      this.said.onZoom([x0 + by, x1 + by]);
-    };
-    const end = () => {
-      removeEventListener('mousemove', move);
-      removeEventListener('mouseup', end);
-    };
-    addEventListener('mousemove', move);
-    addEventListener('mouseup', end);
-  }
-
-  /** Pinching, or the wheel with Ctrl, zooms about the pointer; sideways pans what is zoomed. */
-  private wheel(event: WheelEvent): void {
-    const { x0, x1, logX } = this.window;
-    if (logX) return;
-    if (event.ctrlKey) {
-      event.preventDefault();
-      const at = this.plot!.posToVal(event.offsetX, 'x');
-      const factor = Math.exp(Math.max(-1, Math.min(1, event.deltaY * 0.01)));
-      this.said.onZoom([at - (at - x0) * factor, at + (x1 - at) * factor]);
-    } else if (this.look.zoom && Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      event.preventDefault();
-      const by = (event.deltaX * (x1 - x0)) / this.plot!.over.clientWidth;
-      this.said.onZoom([x0 + by, x1 + by]);
-    }
   }
 }

@@ -92,7 +92,7 @@ function OfAttempt({ detail, attempt, attempts, onAttempt }: Props) {
     setFollowing(false);
     list.current?.scrollTo(only ? next : found.lines[next]!, 'middle');
   };
-  useKeys([{ keys: ['/'], does: 'Search the output', group: 'Run', run: () => field.current?.focus() }]);
+  useKeys('output', { search: () => field.current?.focus() });
   const here = found?.lines[at];
   return (
     <div className={css.output} style={{ '--number': `${count(total).length + 4}ch` } as CSSProperties}>

@@ -1,9 +1,10 @@
 // The run panel: who the run is, what can be done with it, and its tabs. A failed run opens on why it failed.
-import { Suspense, lazy, useMemo } from 'react';
+import { Suspense, useMemo } from 'react';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { act } from '../app/actions';
 import { useKeys } from '../app/keys';
+import { part } from '../app/patiently';
 import { useRows } from '../app/rows';
 import { type RunTab, changeView, openNewRun } from '../app/view';
 import { Button, IconButton } from '../parts/Button';
@@ -26,7 +27,7 @@ import { WeightsTab } from './WeightsTab';
 import { openNeighbour } from './neighbours';
 import { type Detail, useDetail } from './useDetail';
 
-const Media = lazy(() => import('./Media').then((m) => ({ default: m.Media })));
+const Media = part(() => import('./Media').then((m) => m.Media));
 
 type Shown = RunTab | 'why';
 
@@ -34,10 +35,7 @@ const close = () => changeView({ open: null, tab: null });
 
 export function Panel({ name, tab }: { name: string; tab: RunTab | null }) {
   const { answer, refusal } = useDetail(name);
-  useKeys([
-    { keys: ['['], does: 'Previous run', group: 'Run', run: () => void openNeighbour(name, -1) },
-    { keys: [']'], does: 'Next run', group: 'Run', run: () => void openNeighbour(name, 1) },
-  ]);
+  useKeys('panel', { previous: () => void openNeighbour(name, -1), next: () => void openNeighbour(name, 1) });
   const detail = answer?.row.name === name ? answer : null;
   return (
     <Sheet title={detail ? <Title detail={detail} /> : name} width={820} onClose={close}>
@@ -131,11 +129,11 @@ function Doing({ detail }: { detail: Detail }) {
   const duplicate = () => openNewRun({ run: row.name });
   const fromWeights = () => best && openNewRun({ run: row.name, parent: best.reference });
   const fork = () => trained && openNewRun({ run: row.name, parent: trained.reference, how: 'fork' });
-  useKeys([
-    { keys: ['d'], does: 'Duplicate', group: 'Run', run: duplicate },
-    { keys: ['w'], does: 'New run from its weights', group: 'Run', run: () => void fromWeights() },
-    { keys: ['Delete'], does: 'Move into the trash', group: 'Run', run: () => mayRun && void remove(row.name) },
-  ]);
+  useKeys('run', {
+    duplicate,
+    fromWeights: () => void fromWeights(),
+    remove: () => mayRun && void remove(row.name),
+  });
   const more: MenuItem[] = [
     ...(['failed', 'crashed', 'stopped', 'finished', 'pruned'].includes(row.state)
       ? [

@@ -61,7 +61,7 @@ export function Dialog({ title, onClose, children, footer, width = 560, bare = f
 export function Sheet({ title, onClose, children, footer, width = 520 }: DialogProps) {
   const ref = useRef<HTMLElement>(null);
   const id = useId();
-  useKeys([{ keys: ['Escape'], does: 'Close the sheet', group: 'Everywhere', run: onClose, whileTyping: true }]);
+  useKeys('sheet', { close: onClose });
   useEffect(() => {
     const before = document.activeElement;
     const first = ref.current?.querySelector<HTMLElement>('[data-autofocus]') ?? ref.current;

@@ -60,11 +60,7 @@ function Whole({ insight }: { insight: Shown }) {
   const [hovered, setHovered] = useState<number | null>(null);
   const { target, brushes } = insight;
   const passing = insight.isIn.filter(Boolean).length;
-  useKeys(
-    brushes.size
-      ? [{ keys: ['0'], does: 'Clear what is filtered on the axes', group: 'Insight', run: insight.clearBrushes }]
-      : [],
-  );
+  useKeys('insight', brushes.size ? { clear: insight.clearBrushes } : null);
   const shown = insight.axes.filter((axis) => axis.name !== target?.name).map((axis) => axis.name);
   const run = hovered === null ? null : insight.names[hovered];
   return (

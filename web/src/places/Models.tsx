@@ -1,9 +1,11 @@
 // All that was saved: checkpoints with their metrics, one of them whole, the family tree, and room on the disk.
-import { Suspense, lazy, useMemo, useState } from 'react';
+import { Suspense, useMemo, useState } from 'react';
 import { useStore } from '../api/store';
 import type { Columns } from '../api/types';
 import { useGet } from '../api/use';
+import { ColumnPicker } from '../app/ColumnPicker';
 import { QueryBar } from '../app/QueryBar';
+import { part } from '../app/patiently';
 import { useParam } from '../app/url';
 import { useView } from '../app/view';
 import { actionsDone } from '../app/actions';
@@ -11,14 +13,13 @@ import { Button, Segmented } from '../parts/Button';
 import { Empty } from '../parts/Empty';
 import { bytes, plural } from '../parts/format';
 import { CheckpointList } from './models/CheckpointList';
-import { ColumnChoice } from './models/ColumnChoice';
 import { Detail } from './models/Detail';
 import css from './models/Models.module.css';
 import { columnOf, readColumns, spellColumns, usualColumns, withSorted } from './models/columns';
 import { useCheckpoints } from './models/useCheckpoints';
 
-const Family = lazy(() => import('./models/Family').then((m) => ({ default: m.Family })));
-const Room = lazy(() => import('./models/Room').then((m) => ({ default: m.Room })));
+const Family = part(() => import('./models/Family').then((m) => m.Family));
+const Room = part(() => import('./models/Room').then((m) => m.Room));
 
 export function Models() {
   const [view, change] = useView();
@@ -62,10 +63,11 @@ export function Models() {
               </span>
             )}
             {!isTree && !isEmpty && (
-              <ColumnChoice
-                metrics={[...new Set([...pages.metrics, ...(known?.metrics ?? []).map((one) => one.key)])]}
-                settings={(known?.config ?? []).map((one) => one.key)}
+              <ColumnPicker
+                label="Columns of the list"
+                known={known}
                 ids={ids}
+                metrics={[...new Set([...pages.metrics, ...(known?.metrics ?? []).map((one) => one.key)])]}
                 onChange={(next) => setChosen(next && spellColumns(next), true)}
               />
             )}

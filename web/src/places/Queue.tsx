@@ -39,18 +39,7 @@ export function Queue() {
       complain(cause);
     }
   };
-  useKeys(
-    queue && mayRun
-      ? [
-          {
-            keys: ['Shift+Space'],
-            does: queue.is_paused ? 'Let the queue go on' : 'Pause the queue',
-            group: 'Queue',
-            run: () => void ask('pause', { paused: !queue.is_paused }),
-          },
-        ]
-      : [],
-  );
+  useKeys('queue', queue && mayRun ? { pause: () => void ask('pause', { paused: !queue.is_paused }) } : null);
   return (
     <div className={css.place}>
       <div className={css.work}>

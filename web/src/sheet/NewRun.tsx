@@ -1,16 +1,16 @@
 // The New run sheet: script, where it begins, settings as typed rows, and buttons that say how many runs they make.
-import { useEffect, useMemo, useRef, useState } from 'react';
+import { Suspense, useEffect, useMemo, useRef, useState } from 'react';
 import { Refusal } from '../api/ask';
 import { may, session } from '../api/session';
 import { useStore } from '../api/store';
 import { useKeys } from '../app/keys';
+import { part } from '../app/patiently';
 import { type NewRunFrom, closeNewRun } from '../app/view';
 import { Button } from '../parts/Button';
 import { Sheet } from '../parts/Dialog';
 import { Select } from '../parts/Field';
 import { names } from '../parts/names';
 import { AddSetting } from './AddSetting';
-import { PasteBox } from './PasteBox';
 import { SettingRow } from './SettingRow';
 import css from './Sheet.module.css';
 import { StartFrom } from './StartFrom';
@@ -21,6 +21,9 @@ import { countRuns, effect } from './several';
 import { useCheck } from './useCheck';
 import type { Origin } from './useOrigin';
 import { spell } from './values';
+
+// It reads YAML by a library larger than the sheet.
+const PasteBox = part(() => import('./PasteBox').then((m) => m.PasteBox));
 
 interface Props {
   title: string;
@@ -102,11 +105,7 @@ export function NewRun({ title, from, origin }: Props) {
     }
   };
   const mayRun = may(who, 'run');
-  useKeys([
-    { keys: ['Mod+s'], does: 'Save as a draft', group: 'New run', run: () => void go('draft'), whileTyping: true },
-    { keys: ['Shift+Enter'], does: 'Queue', group: 'New run', run: () => void go('queue'), whileTyping: true },
-    { keys: ['Mod+Enter'], does: 'Run now', group: 'New run', run: () => void go('now'), whileTyping: true },
-  ]);
+  useKeys('newRun', { now: () => void go('now'), queue: () => void go('queue'), draft: () => void go('draft') });
   const startOver = () => {
     dropDraft(originKey);
     setDraft(beginning(from, origin));
@@ -216,13 +215,15 @@ export function NewRun({ title, from, origin }: Props) {
           ))}
         </section>
         {isPasting ? (
-          <PasteBox
-            onClose={() => setPasting(false)}
-            onUse={(config) => {
-              change({ rows: withPasted(draft.rows, config) });
-              setPasting(false);
-            }}
-          />
+          <Suspense fallback={null}>
+            <PasteBox
+              onClose={() => setPasting(false)}
+              onUse={(config) => {
+                change({ rows: withPasted(draft.rows, config) });
+                setPasting(false);
+              }}
+            />
+          </Suspense>
         ) : (
           <div className={css.more}>
             <AddSetting rows={draft.rows} onAdd={(key) => change({ rows: [...draft.rows, addedRow(key)] })} />

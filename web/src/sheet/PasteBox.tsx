@@ -27,7 +27,7 @@ export function PasteBox({ onUse, onClose }: { onUse: (config: Record<string, Va
           {text.trim() === ''
             ? 'JSON, YAML, or key=value lines'
             : 'problem' in read
-              ? `${read.line === null ? '' : `line ${read.line} `}${read.problem}`
+              ? `${read.line === null ? '' : `line ${read.line}: `}${read.problem}`
               : keys.slice(0, 6).join(', ') + (keys.length > 6 ? ', …' : '')}
         </span>
         <Button size="small" kind="quiet" onClick={onClose}>

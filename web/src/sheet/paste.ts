@@ -1,93 +1,86 @@
-/** Settings out of pasted text: JSON, plain YAML, or `key=value` lines. Keys of nested ones are dotted. */
+/** Settings out of pasted text: JSON, YAML, or `key=value` lines. Keys of nested ones are dotted. */
 
+import { LineCounter, type Node, type Scalar, isAlias, isCollection, isMap, isPair, isScalar, isSeq } from 'yaml';
+import { parseDocument, visit } from 'yaml';
 import type { Value } from './values';
-import { readYamlValue, withoutComment } from './yamlValue';
 
 export type Pasted = { config: Record<string, Value> } | { problem: string; line: number | null };
 
-/** The settings, or what is wrong and in which line. */
+const EQUATION = /^[ \t]*([^\s:="'[\]{}#]+)[ \t]*=[ \t]*/;
+
+// What YAML's own words leave in the dark.
+const WORDS: Record<string, string> = {
+  BLOCK_AS_IMPLICIT_KEY: 'two values stand under one key; a text with a colon belongs into quotes',
+  MULTILINE_IMPLICIT_KEY: 'this is no key: value, and key=value lines stand by themselves',
+  MULTIPLE_DOCS: 'a second document begins here: paste one',
+  RESOURCE_EXHAUSTION: 'it is nested too deeply',
+};
+
+/** The settings, or what is wrong and in which line. What cannot be read for sure is refused, never guessed. */
 export function readPasted(text: string): Pasted {
-  const trimmed = text.trim();
-  if (trimmed === '') return { problem: 'There is nothing here yet: paste JSON or YAML.', line: null };
-  return trimmed.startsWith('{') ? readJson(trimmed) : readYaml(text);
+  if (text.trim() === '') return { problem: 'There is nothing here yet: paste JSON or YAML.', line: null };
+  const lineCounter = new LineCounter();
+  // JSON is YAML, too. The schema is given, for a %YAML line in the text would make dates of texts.
+  const options = { schema: 'core', stringKeys: true, prettyErrors: false, lineCounter } as const;
+  const document = parseDocument(withColons(text), options);
+  const [error] = document.errors;
+  let wrong = error ? { problem: WORDS[error.code] ?? error.message, at: error.pos[0] } : null;
+  visit(document, (role, node, path) => {
+    if (isPlain(role, node) && /^none$/i.test(node.source ?? '')) node.value = null;
+    const problem = wrong ? null : refusal(role, node, path.at(-1));
+    if (problem) wrong = { problem, at: (isPair(node) ? (node.key as Node) : (node as Node)).range?.[0] ?? 0 };
+    return wrong ? visit.BREAK : undefined;
+  });
+  if (wrong) return { problem: wrong.problem, line: lineCounter.linePos(wrong.at).line };
+  if (document.contents && !isMap(document.contents)) return { problem: 'settings have keys: lr: 0.1', line: 1 };
+  const found = flat((document.toJS() ?? {}) as object);
+  const twice = found.find(([key], at) => found.findIndex((one) => one[0] === key) < at);
+  if (twice) return { problem: `${twice[0]} is there twice`, line: null };
+  return found.length ? { config: Object.fromEntries(found) } : { problem: 'There are no settings in it.', line: null };
 }
 
-function readJson(text: string): Pasted {
-  let value: Value;
-  try {
-    value = JSON.parse(text) as Value;
-  } catch (error) {
-    const at = /position (\d+)/.exec(String(error));
-    const line = at ? text.slice(0, Number(at[1])).split('\n').length : null;
-    return { problem: `This is no JSON: ${String((error as Error).message)}`, line };
+/** `key=value` lines as YAML, where there are no others. */
+function withColons(text: string): string {
+  const lines = text.split('\n');
+  const isAll = lines.every((line) => EQUATION.test(line) || /^\s*(#|$)/.test(line));
+  return isAll ? lines.map((line) => line.replace(EQUATION, '$1: ')).join('\n') : text;
+}
+
+/** Why something that is YAML is no setting here. */
+function refusal(role: unknown, node: unknown, parent: unknown): string | null {
+  if (isPair(node)) {
+    const isLacking = isCollection(parent) && parent.flow && isNothing(node.value);
+    return isLacking ? `${String(node.key)} is followed by no value: write {key: value}` : null;
   }
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? { config: flat(value) }
-    : { problem: 'Settings are an object: {"lr": 0.1}', line: 1 };
+  if (isAlias(node) || ((isCollection(node) || isScalar(node)) && (node.anchor || node.tag)))
+    return '&, * and ! of YAML are not read here: paste JSON instead';
+  if (isSeq(node) && node.items.some(isNothing)) return 'a value is missing in this list';
+  if (isSeq(node) && node.items.some((item) => isCollection(item) && !item.flow))
+    return 'what is nested in a list is written in brackets here: [1, 2] or {width: 2}';
+  return isPlain(role, node) ? wrongNumber(node) : null;
 }
 
-/** A nested object under dotted keys; an empty one stays a value. */
-export function flat(value: { [key: string]: unknown }, prefix = ''): Record<string, Value> {
-  const found: Record<string, Value> = {};
-  for (const [key, inner] of Object.entries(value)) {
+function isPlain(role: unknown, node: unknown): node is Scalar {
+  return isScalar(node) && node.type === 'PLAIN' && role !== 'key';
+}
+
+function isNothing(node: unknown): boolean {
+  return node === null || (isScalar(node) && node.value === null && node.source === '');
+}
+
+function wrongNumber({ value, source = '' }: Scalar): string | null {
+  if (/^(NaN|-?Infinity)$/.test(source) || (typeof value === 'number' && !Number.isFinite(value)))
+    return `a config cannot hold ${source}`;
+  if (/^[+-]?0\d+$/.test(source)) return `${source} is one number to some and another to others: a text has quotes`;
+  const isRounded = typeof value === 'number' && /^-?\d+$/.test(source) && String(value) !== source;
+  return isRounded ? `${source} is too large for this page: start it from the command line` : null;
+}
+
+/** Settings under dotted keys; an empty group stays a value. */
+function flat(value: object, prefix = ''): [string, Value][] {
+  return Object.entries(value).flatMap(([key, inner]: [string, Value]) => {
     const isGroup =
       typeof inner === 'object' && inner !== null && !Array.isArray(inner) && Object.keys(inner).length > 0;
-    if (isGroup) Object.assign(found, flat(inner as { [key: string]: unknown }, `${prefix}${key}.`));
-    else found[prefix + key] = inner as Value;
-  }
-  return found;
-}
-
-interface Open {
-  indent: number;
-  prefix: string;
-}
-
-const NESTED_LIST = { problem: 'a list of lists is written in brackets here: [[1, 2], [3]]' };
-
-function readYaml(text: string): Pasted {
-  const config: Record<string, Value> = {};
-  const lines = text.replace(/\t/g, '  ').split(/\r?\n/);
-  let open: Open[] = [{ indent: -1, prefix: '' }];
-  let deepest = Infinity;
-  let waiting: { key: string; indent: number } | null = null;
-  for (const [at, raw] of lines.entries()) {
-    const line = withoutComment(raw).trimEnd();
-    const word = line.trim();
-    if (word === '' || word === '---' || word === '...') continue;
-    const indent = line.length - line.trimStart().length;
-    if (/^-(\s|$)/.test(word)) {
-      if (!waiting || indent < waiting.indent) return { problem: 'a list needs a key before it', line: at + 1 };
-      const list = (config[waiting.key] ??= []);
-      if (!Array.isArray(list)) return { problem: 'a list and settings stand under one key', line: at + 1 };
-      const item = word.slice(1).trim();
-      const read = /^-(\s|$)/.test(item) ? NESTED_LIST : readYamlValue(item);
-      if ('problem' in read) return { problem: read.problem, line: at + 1 };
-      list.push(read.value);
-      continue;
-    }
-    const match = /^("[^"]*"|'[^']*'|[^\s:="'[\]{}]+)\s*(?::(?:\s+(.*))?|=(.*))$/.exec(word);
-    if (!match) return { problem: `is no 'key: value': ${word.slice(0, 60)}`, line: at + 1 };
-    if (waiting && indent > waiting.indent && config[waiting.key] === undefined) {
-      open.push({ indent: waiting.indent, prefix: `${waiting.key}.` });
-    } else {
-      if (indent > deepest) return { problem: 'is indented under a key that has a value already', line: at + 1 };
-      if (waiting) config[waiting.key] ??= null;
-    }
-    waiting = null;
-    deepest = indent;
-    open = open.filter((one) => one.indent < indent);
-    const prefix = open[open.length - 1]?.prefix ?? '';
-    const key = prefix + match[1]!.replace(/^["']|["']$/g, '');
-    const value = (match[2] ?? match[3] ?? '').trim();
-    if (value === '') {
-      waiting = { key, indent };
-      continue;
-    }
-    const read = readYamlValue(value);
-    if ('problem' in read) return { problem: read.problem, line: at + 1 };
-    Object.assign(config, flat({ [key]: read.value }));
-  }
-  if (waiting) config[waiting.key] ??= null;
-  return Object.keys(config).length ? { config } : { problem: 'There are no settings in it.', line: null };
+    return isGroup ? flat(inner, `${prefix}${key}.`) : [[prefix + key, inner] as [string, Value]];
+  });
 }

@@ -21,7 +21,7 @@ const READ_AT_ONCE = 2e9;
 
 export function Detail({ reference, onClose }: { reference: string; onClose: () => void }) {
   const { answer, refusal } = useGet<Schema<'CheckpointDetail'>>(pathOf(reference));
-  useKeys([{ keys: ['Escape'], does: 'Close the checkpoint', group: 'Models', run: onClose }]);
+  useKeys('checkpoint', { close: onClose });
   return (
     <aside className={css.detail} aria-label={`Checkpoint ${reference}`}>
       {answer ? (
@@ -52,7 +52,7 @@ function Whole({ detail, onClose }: { detail: Schema<'CheckpointDetail'>; onClos
   );
   const dtypes = [...new Set(tensors.map((one) => one.dtype))];
   const from = () => openNewRun({ run: row.run, parent: row.reference });
-  useKeys([{ keys: ['w'], does: 'New run from these weights', group: 'Models', run: from }]);
+  useKeys('weights', { start: from });
   const read = statistics.answer;
   const settings = Object.entries(detail.config);
   return (

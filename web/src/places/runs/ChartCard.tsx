@@ -4,10 +4,10 @@ import { address, download } from '../../api/ask';
 import { makeStore, useStore } from '../../api/store';
 import type { MetricColumn, RunRow } from '../../api/types';
 import { hotRun } from '../../app/selection';
-import { type XAxis, changeView } from '../../app/view';
+import { type XAxis, useView } from '../../app/view';
 import { Chart, type ChartHandle } from '../../chart/Chart';
 import type { Crosshair } from '../../chart/crosshair';
-import type { Ink, Laid, Look, Pick, Reading } from '../../chart/plot';
+import type { Ink, Laid, Look, Pick, Reading, Zoom } from '../../chart/plot';
 import type { Line } from '../../chart/line';
 import { IconButton } from '../../parts/Button';
 import { showMenu } from '../../parts/Menu';
@@ -20,6 +20,10 @@ import { WeightMarks, openMark } from './WeightMarks';
 import { linesOf } from './lines';
 import { type GroupMean, type RunGroup, meanLines, meansOf, useCalm } from './means';
 import { type MetricSeries, useSeries } from './watched';
+import { zoomTo } from './zoom';
+
+/** How all charts are drawn. */
+export type SharedLook = Omit<Look, 'zoomY'>;
 
 export interface ChartCardProps {
   metric: string;
@@ -28,7 +32,7 @@ export interface ChartCardProps {
   /** One curve for each of them, instead of one for each run; null: they are not grouped. */
   groups: readonly RunGroup[] | null;
   x: XAxis;
-  look: Look;
+  look: SharedLook;
   ink: Ink;
   palette: readonly string[];
   link: Crosshair;
@@ -38,10 +42,16 @@ export interface ChartCardProps {
 }
 
 export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
-  const { metric, column, rows, groups, x, look, ink, palette, link, height, isFull, onFull } = props;
+  const { metric, column, rows, groups, x, ink, palette, link, height, isFull, onFull } = props;
   const names = useMemo(
     () => rows.filter((row) => metric in row.metrics || row.state === 'running').map((row) => row.name),
     [rows, metric],
+  );
+  const [{ zoomY }] = useView('zoomY');
+  const [, from, to] = zoomY.find((one) => one[0] === metric) ?? [];
+  const look = useMemo<Look>(
+    () => ({ ...props.look, zoomY: from === undefined || to === undefined ? null : [from, to] }),
+    [props.look, from, to],
   );
   const seen = useSeries(metric, names)!;
   const other = useSeries(x.startsWith('m:') ? x.slice(2) : null, names);
@@ -72,7 +82,7 @@ export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
     (next: Laid) => setLaid((before) => (before && sameLaid(before, next) ? before : next)),
     [],
   );
-  const onZoom = useCallback((zoom: [number, number] | null) => changeView({ zoom: zoom && round(zoom) }, true), []);
+  const onZoom = useCallback((zoom: Zoom) => zoomTo(metric, zoom), [metric]);
   const onHot = useCallback((id: string | null) => hotRun.set(id), []);
   const onRead = useCallback((next: Reading | null) => reading.set(next), [reading]);
   const onPick = ({ id, saved, event }: Pick) => {
@@ -212,14 +222,6 @@ const sameLaid = (a: Laid, b: Laid) =>
   a.x.from === b.x.from &&
   a.x.to === b.x.to &&
   a.x.isLog === b.x.isLog;
-
-const round = ([from, to]: [number, number]): [number, number] => {
-  const digits = Math.max(
-    3,
-    Math.ceil(Math.log10(Math.max(Math.abs(from), Math.abs(to)) / Math.max(1e-300, to - from))) + 4,
-  );
-  return [Number(from.toPrecision(Math.min(15, digits))), Number(to.toPrecision(Math.min(15, digits)))];
-};
 
 const fileName = (metric: string) => metric.replace(/[^\w.-]+/g, '_');
 

@@ -4,6 +4,7 @@ import { type XAxis, changeView, useView } from '../../app/view';
 import { Button, Kbd, Segmented } from '../../parts/Button';
 import { Checkbox, Field } from '../../parts/Field';
 import css from './Charts.module.css';
+import { isZoomed, resetZoom } from './zoom';
 
 const X_NAMES: Record<string, string> = {
   step: 'step',
@@ -82,8 +83,8 @@ export function ChartToolbar({ metrics, text, onText, isPanel, isGrouped }: Char
           onChange={(band) => changeView({ band })}
         />
       )}
-      {view.zoom && (
-        <Button size="small" onClick={() => changeView({ zoom: null })}>
+      {isZoomed(view) && (
+        <Button size="small" onClick={resetZoom}>
           Reset zoom <Kbd keys="0" />
         </Button>
       )}

@@ -11,16 +11,16 @@ import { useShownTheme } from '../../app/theme';
 import { X_AXES, changeView, useView } from '../../app/view';
 import { Crosshair } from '../../chart/crosshair';
 import type { XKind } from '../../chart/axis';
-import type { Look } from '../../chart/plot';
 import { Button } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { Icon } from '../../parts/Icon';
 import { cssColour, runColour } from '../../parts/RunMark';
-import { ChartCard } from './ChartCard';
+import { ChartCard, type SharedLook } from './ChartCard';
 import { ChartToolbar } from './ChartToolbar';
 import css from './Charts.module.css';
 import type { Grouping } from './groups';
 import { type RunGroup, useRunGroups } from './means';
+import { resetZoom } from './zoom';
 
 export interface RunChartsProps {
   /** Of the runs whose curves are shown. */
@@ -57,11 +57,19 @@ export function RunCharts({ names, known = null, grouping = null, isPanel = fals
   );
   // The palette is read anew in another theme.
   const palette = useMemo(() => Array.from({ length: 8 }, (_, i) => (ink.theme ? runColour(i) : '')), [ink]);
-  const { logX, logY, smooth, band, zoom, x } = view;
+  const { logX, logY, smooth, band, x } = view;
+  const [from, to] = view.zoom ?? [];
   const xKind: XKind = x === 'clock' ? 'clock' : x === 'time' ? 'duration' : x.startsWith('m:') ? 'number' : 'count';
-  const look = useMemo<Look>(
-    () => ({ xKind, logX: logX && (xKind === 'number' || xKind === 'count'), logY, smooth, band, zoom }),
-    [xKind, logX, logY, smooth, band, zoom],
+  const look = useMemo<SharedLook>(
+    () => ({
+      xKind,
+      logX: logX && (xKind === 'number' || xKind === 'count'),
+      logY,
+      smooth,
+      band,
+      zoom: from === undefined || to === undefined ? null : [from, to],
+    }),
+    [xKind, logX, logY, smooth, band, from, to],
   );
   const metrics = useMetrics(rows, known);
   const groups = useRunGroups(rows, grouping);
@@ -254,32 +262,17 @@ function ChartKeys({ metrics }: { metrics: readonly MetricColumn[] }) {
     const at = SMOOTHS.findIndex((one) => one >= view.smooth);
     changeView({ smooth: SMOOTHS[Math.max(0, Math.min(SMOOTHS.length - 1, at + by))]! }, true);
   };
-  useKeys([
-    { keys: ['l'], does: 'Log y', group: 'Charts', run: () => changeView({ logY: !view.logY }) },
-    {
-      keys: ['x'],
-      does: 'X axis: step, time, wall clock, steps since root',
-      group: 'Charts',
-      run: () => changeView({ x: X_AXES[(X_AXES.indexOf(view.x as never) + 1) % X_AXES.length]!, zoom: null }),
-    },
-    { keys: [','], does: 'Smooth less', group: 'Charts', run: smoothed(-1) },
-    { keys: ['.'], does: 'Smooth more', group: 'Charts', run: smoothed(1) },
-    { keys: ['b'], does: 'Band about curves', group: 'Charts', run: () => changeView({ band: !view.band }) },
-    { keys: ['m'], does: 'Grouped: means, or each run', group: 'Charts', run: () => changeView({ each: !view.each }) },
-    {
-      keys: ['f'],
-      does: 'A chart fills the place',
-      group: 'Charts',
-      run: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
-    },
-    { keys: ['0'], does: 'Reset the zoom', group: 'Charts', run: () => changeView({ zoom: null }) },
-    {
-      keys: ['Escape'],
-      does: 'Back from zoom and full charts',
-      group: 'Charts',
-      run: () => (view.chart !== null ? changeView({ chart: null }) : changeView({ zoom: null })),
-    },
-  ]);
+  useKeys('charts', {
+    logY: () => changeView({ logY: !view.logY }),
+    x: () => changeView({ x: X_AXES[(X_AXES.indexOf(view.x as never) + 1) % X_AXES.length]!, zoom: null }),
+    smoothLess: smoothed(-1),
+    smoothMore: smoothed(1),
+    band: () => changeView({ band: !view.band }),
+    each: () => changeView({ each: !view.each }),
+    full: () => changeView({ chart: view.chart === null ? (pointedAt() ?? metrics[0]?.key ?? null) : null }),
+    reset: resetZoom,
+    back: () => (view.chart !== null ? changeView({ chart: null }) : resetZoom()),
+  });
   useEffect(() => () => hotRun.set(null), []);
   return null;
 }

@@ -4,15 +4,16 @@ import { download } from '../../api/ask';
 import { useStore } from '../../api/store';
 import { useGet } from '../../api/use';
 import type { Columns } from '../../api/types';
+import { ColumnPicker } from '../../app/ColumnPicker';
 import { QueryBar } from '../../app/QueryBar';
 import { kept } from '../../app/kept';
 import { useSelection } from '../../app/selection';
 import { type View, changeView, openNewRun, useView } from '../../app/view';
 import { Button, IconButton } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
+import { Select } from '../../parts/Field';
 import { type MenuItem, showMenu } from '../../parts/Menu';
 import { plural } from '../../parts/format';
-import { ColumnPicker } from './ColumnPicker';
 import { DiffStrip } from './DiffStrip';
 import { GroupTable } from './GroupTable';
 import { overSeeds, useGroups } from './groups';
@@ -20,7 +21,7 @@ import { RunCharts } from './RunCharts';
 import css from './Runs.module.css';
 import { RunsTable } from './RunsTable';
 import { SelectionBar } from './SelectionBar';
-import { usualColumns, withSorted } from './columns';
+import { FACTS, OVER_STEPS, metricColumn, parseColumn, usualColumns, withSorted } from './columns';
 import { useTable } from './useTable';
 
 const USUAL_SPLIT = 0.4;
@@ -74,7 +75,7 @@ export function Runs() {
         >
           {view.group.length ? `Grouped by ${view.group.join(', ')}` : 'Group'}
         </Button>
-        <ColumnPicker known={known} ids={ids} />
+        <RunColumns known={known} ids={ids} />
         <IconButton
           icon="more"
           label="More"
@@ -172,6 +173,35 @@ function groupItems(known: Columns | null, { group: by, each }: Pick<View, 'grou
         ]
       : []),
   ];
+}
+
+function RunColumns({ known, ids }: { known: Columns | null; ids: readonly string[] }) {
+  const put = (columns: string[] | null) => changeView({ columns });
+  const isOf = (id: string, metric: string) => parseColumn(id).kind === 'metric' && parseColumn(id).key === metric;
+  return (
+    <ColumnPicker
+      label="Columns of the table"
+      known={known}
+      ids={ids}
+      facts={Object.entries(FACTS).map(([key, { title }]) => ({ id: `fact:${key}`, name: title }))}
+      metrics={(known?.metrics ?? []).map(({ key }) => key)}
+      metricId={(key) => ids.find((id) => isOf(id, key)) ?? metricColumn(key, 'last')}
+      beside={(id) => {
+        const { kind, key, of } = parseColumn(id);
+        if (kind !== 'metric') return null;
+        return (
+          <Select
+            label={`Which value of ${key}`}
+            quiet
+            value={of}
+            options={OVER_STEPS.map((one) => ({ value: one, text: one }))}
+            onChange={(next) => put(ids.map((one) => (one === id ? metricColumn(key, next) : one)))}
+          />
+        );
+      }}
+      onChange={put}
+    />
+  );
 }
 
 /** Between table and charts: dragged, or moved by arrows. */

@@ -2,7 +2,7 @@
 import { type KeyboardEvent, type MouseEvent, useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { useStore } from '../../api/store';
 import type { Columns, RunRow } from '../../api/types';
-import { type Key, useKeys } from '../../app/keys';
+import { useKeys } from '../../app/keys';
 import { useRows } from '../../app/rows';
 import { MOST_SHOWN, hotRun, select, useSelection, withRuns } from '../../app/selection';
 import { changeView, openNewRun, openRun, useView } from '../../app/view';
@@ -84,39 +84,18 @@ export function RunsTable({ table, known, ids }: { table: Table; known: Columns 
     const row = current();
     if (row) does(row);
   };
-  const keys: Key[] = [
-    { keys: ['ArrowDown', 'j'], does: 'Next run', group: 'Runs', run: () => moved(1) },
-    { keys: ['ArrowUp', 'k'], does: 'Previous run', group: 'Runs', run: () => moved(-1) },
-    { keys: ['Enter'], does: 'Open the run', group: 'Runs', run: withCurrent((row) => openRun(row.name)) },
-    {
-      keys: ['Space'],
-      does: 'Select or not',
-      group: 'Runs',
-      run: withCurrent((row) => toggle([row.name], !chosen.has(row.name))),
-    },
-    {
-      keys: ['s'],
-      does: 'Show only this run (again: all)',
-      group: 'Runs',
-      run: withCurrent((row) => select(selection.names.length === 1 && chosen.has(row.name) ? null : [row.name])),
-    },
-    { keys: ['h'], does: 'Hide from the charts', group: 'Runs', run: withCurrent((row) => toggle([row.name], false)) },
-    { keys: ['p'], does: 'Pin at the top', group: 'Runs', run: withCurrent((row) => togglePin(row.name)) },
-    {
-      keys: ['d'],
-      does: 'Duplicate: a new run with this config',
-      group: 'Runs',
-      run: withCurrent((row) => openNewRun({ run: row.name })),
-    },
-    {
-      keys: ['w'],
-      does: 'New run from its weights',
-      group: 'Runs',
-      run: withCurrent((row) => openNewRun({ run: row.name, parent: row.name })),
-    },
-    { keys: ['Mod+a'], does: 'Select all that match', group: 'Runs', run: selectAll },
-  ];
-  useKeys(keys);
+  useKeys('table', {
+    next: () => moved(1),
+    previous: () => moved(-1),
+    open: withCurrent((row) => openRun(row.name)),
+    select: withCurrent((row) => toggle([row.name], !chosen.has(row.name))),
+    only: withCurrent((row) => select(selection.names.length === 1 && chosen.has(row.name) ? null : [row.name])),
+    hide: withCurrent((row) => toggle([row.name], false)),
+    pin: withCurrent((row) => togglePin(row.name)),
+    duplicate: withCurrent((row) => openNewRun({ run: row.name })),
+    fromWeights: withCurrent((row) => openNewRun({ run: row.name, parent: row.name })),
+    all: selectAll,
+  });
 
   const shown = useMemo<GridColumn[]>(() => {
     const sorted = view.sort === '' ? 'created' : view.sort;
