@@ -9,7 +9,6 @@ What was built says of what, by the hash of all its sources: nothing is built tw
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import shutil
 import subprocess
@@ -21,8 +20,6 @@ SOURCE = REPOSITORY / "web"
 BUILT = REPOSITORY / "src" / "hypertuner" / "web"
 STAMP = "built-from"
 _NOT_SOURCE = {"node_modules", "dist", "coverage", ".vite"}
-_SQUEEZED = {".html", ".js", ".css", ".svg", ".json"}
-_LEAST_BYTES = 1024
 
 
 def hash_of_source(source: Path = SOURCE) -> str:
@@ -56,9 +53,6 @@ def build() -> None:
     source = hash_of_source()
     (BUILT / STAMP).unlink(missing_ok=True)
     _npm("run", "build")
-    for path in sorted(BUILT.rglob("*")):
-        if path.suffix in _SQUEEZED and path.stat().st_size >= _LEAST_BYTES:
-            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
     (BUILT / STAMP).write_text(f"{source}\n", encoding="utf-8")
 
 
@@ -86,7 +80,7 @@ def main(words: list[str]) -> None:
     print("building the page (the first time also what it is built with: a minute)")
     install()
     build()
-    size = sum(path.stat().st_size for path in BUILT.rglob("*.gz"))
+    size = sum(path.stat().st_size for path in BUILT.rglob("*.br"))
     print(f"src/hypertuner/web is ready: {size / 1000:.0f} kB compressed")
 
 

@@ -51,7 +51,7 @@ def test_a_wheel_built_from_the_sdist_without_node_has_the_page_and_serves_it(sd
         import sys; sys.path.insert(0, sys.argv[1])
         from hypertuner.server.page import FOLDER, Page
         assert str(FOLDER).startswith(sys.argv[1]), FOLDER
-        print(Page().answer("index.html", takes_gzip=False).body.decode())
+        print(Page().answer("index.html").body.decode())
     """
     lines = "\n".join(line.strip() for line in code.strip().splitlines())
     page = subprocess.run(
@@ -109,7 +109,7 @@ def test_the_page_asks_nothing_of_the_network():
         pytest.skip("the page is not built: make web")
     seen = 0
     for path in BUILT.parent.rglob("*"):
-        if not path.is_file() or path.suffix in (".png", ".woff2", ".ico"):
+        if not path.is_file() or path.suffix in (".png", ".woff2", ".ico", ".br"):
             continue
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace")

@@ -202,7 +202,9 @@ def test_a_page_whose_server_was_updated_says_so_and_keeps_what_is_typed_until_o
 
 def renamed(built: Path, folder: Path) -> None:
     """The page as another version of it: its parts have other names."""
-    files = {path.relative_to(built): path.read_bytes() for path in built.rglob("*.*") if path.suffix != ".gz"}
+    files = {
+        path.relative_to(built): path.read_bytes() for path in built.rglob("*.*") if path.suffix not in (".gz", ".br")
+    }
     hashes = [found[1] for name in files if (found := re.search(r"-([\w-]{8})\.(?:js|css)$", name.name))]
     assert hashes
     for name, content in files.items():

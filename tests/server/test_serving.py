@@ -158,7 +158,7 @@ def test_an_address_to_share_shows_the_runs_of_its_storage_and_changes_nothing(t
 
 
 def test_a_source_without_a_built_page_says_how_to_build_it(tmp_path):
-    answer = Page(tmp_path / "nothing").answer("index.html", takes_gzip=True)
+    answer = Page(tmp_path / "nothing").answer("index.html")
     assert answer is not None
     assert b"make web" in answer.body
 
@@ -168,13 +168,19 @@ def test_the_pages_files_are_kept_by_the_browser_and_its_document_is_not(tmp_pat
     (tmp_path / "index.html").write_text("<!doctype html>")
     (tmp_path / "assets" / "index-aBc123_-.js").write_text("let a = 1")
     (tmp_path / "assets" / "index-aBc123_-.js.gz").write_bytes(b"\x1f\x8bsqueezed")
+    (tmp_path / "assets" / "index-aBc123_-.js.br").write_bytes(b"squeezed more")
     (tmp_path / "secret.txt").write_text("not a file of a page")
     (tmp_path / "link.js").symlink_to("/etc/passwd")
     page = Page(tmp_path)
-    script = page.answer("assets/index-aBc123_-.js", takes_gzip=True)
-    assert script.body == b"\x1f\x8bsqueezed"
-    assert script.headers["content-encoding"] == "gzip"
-    assert "immutable" in script.headers["cache-control"]
-    assert page.answer("assets/index-aBc123_-.js", takes_gzip=False).body == b"let a = 1"
-    assert page.answer("index.html", takes_gzip=True).headers["cache-control"] == "no-store"
-    assert [page.answer(name, takes_gzip=True) for name in ("secret.txt", "link.js", "../page.py")] == [None] * 3
+    name = "assets/index-aBc123_-.js"
+    assert "immutable" in page.answer(name).headers["cache-control"]
+    for takes, encoding, body in [
+        ("gzip, deflate, br, zstd", "br", b"squeezed more"),
+        ("gzip, deflate", "gzip", b"\x1f\x8bsqueezed"),
+        ("br;q=0, identity", None, b"let a = 1"),
+        ("", None, b"let a = 1"),
+    ]:
+        script = page.answer(name, takes)
+        assert (script.headers.get("content-encoding"), script.body) == (encoding, body)
+    assert page.answer("index.html", "br").headers["cache-control"] == "no-store"
+    assert [page.answer(name, "gzip") for name in ("secret.txt", "link.js", "../page.py")] == [None] * 3

@@ -24,6 +24,7 @@ _TYPES = {
     ".map": "application/json",
     ".json": "application/json",
 }
+_ENCODINGS = {"br": ".br", "gzip": ".gz"}
 _FOR_EVER = "public, max-age=31536000, immutable"
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 _HASHED = re.compile(r"assets/.+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+")
@@ -40,7 +41,8 @@ _NOT_BUILT = """<!doctype html>
 @dataclass(frozen=True)
 class _File:
     content: bytes
-    gzipped: bytes | None
+    encoded: dict[str, bytes]
+    """The same in fewer bytes, by the name of the encoding; the smallest first."""
     kind: str
 
 
@@ -53,9 +55,9 @@ class Page:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             kind = _TYPES.get(path.suffix)
             if kind is not None and path.is_file() and not path.is_symlink():
-                beside = path.with_name(f"{path.name}.gz")
-                gzipped = beside.read_bytes() if beside.is_file() else None
-                self._files[path.relative_to(folder).as_posix()] = _File(path.read_bytes(), gzipped, kind)
+                beside = {name: path.with_name(path.name + suffix) for name, suffix in _ENCODINGS.items()}
+                encoded = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
+                self._files[path.relative_to(folder).as_posix()] = _File(path.read_bytes(), encoded, kind)
         # The document has the styles of the page's frame in it, and no other inline style is one.
         if self.is_built and (style := _STYLE.search(self._files["index.html"].content)):
             self._policy = policy(style[1]).decode()
@@ -65,8 +67,11 @@ class Page:
         """Whether there is a page."""
         return "index.html" in self._files
 
-    def answer(self, name: str, *, takes_gzip: bool) -> Response | None:
-        """The file of this name; for the document of a source that was not built, how to build it; else None."""
+    def answer(self, name: str, takes: str = "") -> Response | None:
+        """The file of this name; for the document of a source that was not built, how to build it; else None.
+
+        `takes`: what the asker's Accept-Encoding says.
+        """
         found = self._files.get(name)
         if found is None:
             if name != "index.html":
@@ -76,9 +81,10 @@ class Page:
         # Where the name has a hash of the content in it, another content has another name.
         headers["Cache-Control"] = _FOR_EVER if _HASHED.fullmatch(name) else "no-store"
         content = found.content
-        if takes_gzip and found.gzipped is not None:
-            content = found.gzipped
-            headers["Content-Encoding"] = "gzip"
+        taken = {word.strip() for word in takes.split(",")}
+        if encoding := next((name for name in found.encoded if name in taken), None):
+            content = found.encoded[encoding]
+            headers["Content-Encoding"] = encoding
         if name == "index.html" and self._policy is not None:
             headers["Content-Security-Policy"] = self._policy
         return Response(content, headers={**headers, "Content-Type": found.kind})

@@ -32,7 +32,7 @@ async def asset(name: str, request: Request) -> Response:
 
 def _answer(request: Request, name: str) -> Response:
     page: Page = request.app.state.page
-    found = page.answer(name, takes_gzip="gzip" in request.headers.get("accept-encoding", ""))
+    found = page.answer(name, request.headers.get("accept-encoding", ""))
     if found is None:
         raise HTTPException(404)
     return found
