@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -149,23 +150,50 @@ def test_a_process_that_only_reads_writes_no_file_and_starts_none(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "try.py"]
 
 
-def test_typing_a_number_makes_one_child_at_a_time_and_none_for_what_was_typed_over(place, serve):
-    sized_by(place, "import time; time.sleep(3)")
-    served = serve("train.py", "--no-drain")
-    most, is_over = [0], threading.Event()
+@contextlib.contextmanager
+def seen_of(served):
+    """The children of a server at each moment of the block, as far as it has come."""
+    seen, is_over = [], threading.Event()
 
     def look() -> None:
         while not is_over.wait(0.02):
-            most.append(len(children_of(served)))
+            seen.append(children_of(served))
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        for classes in range(3, 15):
-            assert check(served, **ASKED, config={"classes": classes})["fit"]["is_pending"]
-        assert fit(served, **ASKED, config={"classes": 14})["fits"] == "no"
+        yield seen
     finally:
         is_over.set()
         looking.join()
-    assert max(most) == 1
+
+
+def test_a_page_that_asks_again_and_again_until_it_is_known_has_one_model_made(place, serve):
+    sized_by(place, "import time; time.sleep(1)")
+    served = serve("train.py", "--no-drain")
+    with seen_of(served) as seen:
+        for classes in (3, 4):
+            assert fit(served, **ASKED, config={"classes": classes})["fits"] == "partly"
+        until(lambda: not children_of(served))
+    assert len(set.union(*seen)) == 2
+
+
+def test_a_child_ends_with_the_server_that_asked_it(place, serve):
+    sized_by(place, "import time\nwhile True: time.sleep(1)")
+    served = serve("train.py", "--no-drain")
+    assert check(served, **ASKED, config={"classes": 3})["fit"]["is_pending"]
+    until(lambda: children_of(served))
+    (pid,) = children_of(served)
+    served.process.kill()
+    until(lambda: not psutil.pid_exists(pid))
+
+
+def test_typing_a_number_makes_one_child_at_a_time_and_none_for_what_was_typed_over(place, serve):
+    sized_by(place, "import time; time.sleep(3)")
+    served = serve("train.py", "--no-drain")
+    with seen_of(served) as seen:
+        for classes in range(3, 15):
+            assert check(served, **ASKED, config={"classes": classes})["fit"]["is_pending"]
+        assert fit(served, **ASKED, config={"classes": 14})["fits"] == "no"
+    assert max(map(len, seen)) == 1
     assert check(served, **ASKED, config={"classes": 13})["fit"]["is_pending"]

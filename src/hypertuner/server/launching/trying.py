@@ -45,7 +45,7 @@ class Trials:
         self._lock = threading.Lock()
         self._known: OrderedDict[object, Shapes | str] = OrderedDict()
         self._wanted: tuple[object, Trial] | None = None
-        self._is_busy = False
+        self._doing: object = None
 
     def shapes(self, trial: Trial, shaping: Mapping[str, Any]) -> Shapes | str | None:
         """The shapes by name; why they cannot be known; None while they are being found out."""
@@ -53,9 +53,9 @@ class Trials:
         with self._lock:
             if key in self._known:
                 return self._known[key]
-            self._wanted = key, trial
-            if not self._is_busy:
-                self._is_busy = True
+            self._wanted = None if key == self._doing else (key, trial)  # a page asks for the same until it knows
+            if self._doing is None:
+                self._doing = key
                 threading.Thread(target=self._work, name="hypertuner shapes", daemon=True).start()
         return None
 
@@ -63,9 +63,10 @@ class Trials:
         while True:
             with self._lock:
                 if self._wanted is None:
-                    self._is_busy = False
+                    self._doing = None
                     return
-                (key, trial), self._wanted = self._wanted, None
+                (self._doing, trial), self._wanted = self._wanted, None
+                key = self._doing
             found = _asked(trial)
             with self._lock:
                 self._known[key] = found

@@ -48,7 +48,8 @@ def ask(task: str, within_s: float = _WITHIN_S, **asked: Any) -> dict[str, Any]:
             start_new_session=True,
         )
         try:
-            said, trouble = process.communicate(json.dumps({"task": task, **asked}).encode(), timeout=within_s)
+            told = {"task": task, "within_s": within_s, "server": os.getpid(), **asked}
+            said, trouble = process.communicate(json.dumps(told).encode(), timeout=within_s)
         except subprocess.TimeoutExpired:
             _end(process)
             raise CheckpointError(
