@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from playwright.sync_api import expect
+from tests.browser.conftest import Window
 from tests.browser.seen import LONG_MS
 from tests.conftest import script_environment
 
@@ -40,6 +41,14 @@ def test_the_buttons_and_the_sum_say_what_several_values_make(serve, tmp_path: P
     expect(sheet.get_by_text("2 values: [8,8], [4,4]")).to_be_visible()
     expect(sheet.get_by_text("layers [8] → [[8,8], [4,4]]")).to_be_visible()
     expect(sheet.get_by_role("button", name="Run 2 now")).to_be_visible()
+
+
+def test_a_setting_that_an_address_asks_for_is_in_the_sheet_as_changed(window: Window):
+    """The way to it: a run that failed, and the setting that its panel says to try instead."""
+    tab = window.open("/runs?new=calm-otter&set=learning_rate%3D0.25")
+    sheet = tab.get_by_role("dialog")
+    expect(sheet.get_by_role("textbox", name="learning_rate")).to_have_value("0.25")
+    expect(sheet.get_by_text("learning_rate 0.1 → 0.25")).to_be_visible()
 
 
 def test_who_may_only_look_is_told_why_there_is_no_new_run(serve, tmp_path: Path):

@@ -97,7 +97,7 @@ export function App() {
 
 export const TITLES: Record<Place, string> = { runs: 'Runs', insight: 'Insight', models: 'Models', queue: 'Queue' };
 const newRunOf = ({ params }: Url) =>
-  JSON.stringify({ new: params['new'], parent: params['parent'], how: params['how'] });
+  JSON.stringify({ new: params['new'], parent: params['parent'], how: params['how'], set: params['set'] });
 
 function NotIn({ refusal }: { refusal: Refusal }) {
   if (refusal.status === 401)

@@ -7,7 +7,7 @@ import { makeStore, useStore } from '../api/store';
 import type { RunRow, RunsPage, Schema } from '../api/types';
 import { live } from '../live/live';
 import { toast } from '../parts/Toast';
-import { changeView, useView } from './view';
+import { askedOf, changeView, useView } from './view';
 
 const LATEST = 10;
 /** As many are drawn, and as many names an address holds. */
@@ -20,7 +20,7 @@ const NOBODY: readonly string[] = [];
 const byFilter = makeStore<Found>({ asked: '', names: NOBODY, matched: 0 });
 
 interface Found {
-  /** What was asked for, see `askedOf`. */
+  /** What was asked for, see `keyOf`. */
   asked: string;
   names: readonly string[];
   matched: number;
@@ -42,16 +42,17 @@ export interface Selection {
 }
 
 /** All that match, or the running and the latest of them. */
-const askedOf = (query: string, archived: boolean, isAll: boolean) => JSON.stringify([query, archived, isAll]);
+const keyOf = (query: string, isAll: boolean) => JSON.stringify([query, isAll]);
 
 export function useSelection(): Selection {
   const [view] = useView('selected', 'query', 'archived', 'group');
   const found = useStore(byFilter);
-  const { selected, query, archived } = view;
+  const { selected } = view;
+  const query = askedOf(view);
   return useMemo(() => {
     const isSaid = selected !== null && selected !== 'every';
     const names = isSaid ? selected : found.names;
-    const isKnown = found.asked === askedOf(query, archived, true) && found.names.length === found.matched;
+    const isKnown = found.asked === keyOf(query, true) && found.names.length === found.matched;
     return {
       names,
       shown: names.slice(0, MOST_SHOWN),
@@ -60,7 +61,7 @@ export function useSelection(): Selection {
       matched: isSaid ? names.length : found.matched,
       hidden: isSaid && query && isKnown ? hiddenOf(names, found.names) : 0,
     };
-  }, [selected, query, archived, found]);
+  }, [selected, query, found]);
 }
 
 export function hiddenOf(names: readonly string[], passing: readonly string[]): number {
@@ -85,10 +86,9 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at]);
 }
 
-async function namesOf(query: string, archived: boolean, isAll: boolean) {
+async function namesOf(query: string, isAll: boolean) {
   if (isAll) {
-    const asked = archived ? (query ? `archived and (${query})` : 'archived') : query;
-    const found = await get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query: asked, limit: MOST });
+    const found = await get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
     return { ...found, revision: live.revision };
   }
   const { rows, revision } = await get<RunsPage>('/api/runs', { query, limit: 60 });
@@ -105,7 +105,8 @@ export function runningAndLatest(rows: readonly Pick<RunRow, 'name' | 'state'>[]
 /** Keeps what the filter gives fresh; stands once in the page. */
 export function useFilterSelection(): void {
   const [view] = useView('selected', 'query', 'archived', 'group');
-  const { query, archived, selected, group } = view;
+  const { selected, group } = view;
+  const query = askedOf(view);
   const isAll = selected !== null || group.length > 0;
   const isNeeded = selected === null || selected === 'every' || query !== '';
   const who = useStore(session);
@@ -113,10 +114,10 @@ export function useFilterSelection(): void {
     if (!isNeeded || !who) return undefined;
     let isGone = false;
     let soon: ReturnType<typeof setTimeout> | null = null;
-    const asked = askedOf(query, archived, isAll);
+    const asked = keyOf(query, isAll);
     const read = () => {
       soon = null;
-      namesOf(query, archived, isAll).then(
+      namesOf(query, isAll).then(
         ({ names, matched, revision }) => {
           if (isGone) return;
           of = revision;
@@ -148,5 +149,5 @@ export function useFilterSelection(): void {
       stop();
       stopHello();
     };
-  }, [isNeeded, isAll, query, archived, who]);
+  }, [isNeeded, isAll, query, who]);
 }

@@ -177,6 +177,12 @@ export function useView<Part extends keyof View = keyof View>(
   ];
 }
 
+/** The query for what is asked of the table's runs: in the archive, of those in it alone. */
+export function askedOf({ query, archived }: Pick<View, 'query' | 'archived'>): string {
+  if (!archived) return query;
+  return query ? `archived and (${query})` : 'archived';
+}
+
 export function changeView(patch: Partial<View>, replace = false): void {
   go(writeView({ ...readView(url.get().params), ...patch }), { replace });
 }

@@ -3,7 +3,7 @@ import { useState } from 'react';
 import type { Value } from '../api/types';
 import { openRun } from '../app/view';
 import { Copy } from '../parts/Copy';
-import { exactValue, value } from '../parts/format';
+import { exactValue, plural, value } from '../parts/format';
 import { names } from '../parts/names';
 import css from './Panel.module.css';
 import type { Detail } from './useDetail';
@@ -41,6 +41,7 @@ export function ConfigTab({ detail }: { detail: Detail }) {
             onChange={(event) => setFilter(event.target.value)}
           />
         )}
+        {!detail.parent && <span className={css.soft}>{plural(detail.config.length, 'setting')}</span>}
         <span className={css.grow} />
         <Copy text={json} label="Copy the config as JSON" />
       </div>

@@ -11,10 +11,12 @@ import {
   useEffect,
   useImperativeHandle,
   useLayoutEffect,
+  useMemo,
   useRef,
   useState,
 } from 'react';
 import css from './Grid.module.css';
+import { fitted } from './fit';
 import { inView, scrollFor } from './inView';
 
 export interface GridColumn {
@@ -66,16 +68,19 @@ export interface GridProps<Row> {
 
 const ROW_PX = 28;
 
+const seenOf = (box: HTMLElement) => ({ top: box.scrollTop, height: box.clientHeight, width: box.clientWidth });
+
 export function Grid<Row>(props: GridProps<Row>) {
-  const { label, columns, count, rowHeight = ROW_PX, cursor, onCursor, onRange, onSort, rowAt, handle } = props;
+  const { label, count, rowHeight = ROW_PX, cursor, onCursor, onRange, onSort, rowAt, handle } = props;
   const scroller = useRef<HTMLDivElement>(null);
-  const [view, setView] = useState({ top: 0, height: 0 });
+  const [view, setView] = useState({ top: 0, height: 0, width: 0 });
+  const columns = useMemo(() => fitted(props.columns, view.width), [props.columns, view.width]);
   const height = Math.max(0, view.height - rowHeight);
   const { first, last, top, height: full, scale } = inView(count, rowHeight, view.top, height);
 
   useLayoutEffect(() => {
     const box = scroller.current!;
-    const measure = () => setView({ top: box.scrollTop, height: box.clientHeight });
+    const measure = () => setView(seenOf(box));
     const sized = new ResizeObserver(measure);
     sized.observe(box);
     measure();
@@ -135,7 +140,7 @@ export function Grid<Row>(props: GridProps<Row>) {
       aria-activedescendant={cursor >= first && cursor < last ? `row-${cursor}` : undefined}
       tabIndex={0}
       className={css.grid}
-      onScroll={(event) => setView({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}
+      onScroll={(event) => setView(seenOf(event.currentTarget))}
       onKeyDown={pressed}
       onPointerLeave={() => props.onRowHover?.(null)}
     >

@@ -27,7 +27,11 @@ interface Props {
 
 export function CheckpointList({ pages, columns: chosen, sort, isReversed, onSort, model, onModel }: Props) {
   const shown = model ? chosen.slice(0, MOST_BESIDE) : chosen;
-  const columns = `16px minmax(100px, 1.4fr) 64px minmax(80px, 1fr) ${shown.map(() => 'minmax(72px, 1fr)').join(' ')} 60px 60px`;
+  const each = shown.map(() => `minmax(${model ? 64 : 72}px, 1fr)`).join(' ');
+  // Beside an open model, whose size is said there, it is a list to go along.
+  const columns = model
+    ? `16px minmax(90px, 1.4fr) 48px minmax(64px, 1fr) ${each} 56px`
+    : `16px minmax(100px, 1.4fr) 64px minmax(112px, 1fr) ${each} 60px 60px`;
   const head = (name: string, text: string, isNumber = false) => (
     <button
       type="button"
@@ -61,7 +65,7 @@ export function CheckpointList({ pages, columns: chosen, sort, isReversed, onSor
             {head(column.sort, column.key, true)}
           </span>
         ))}
-        {head('size', 'size', true)}
+        {!model && head('size', 'size', true)}
         {head('saved_at', 'saved', true)}
       </div>
       <VirtualList
@@ -105,7 +109,7 @@ export function CheckpointList({ pages, columns: chosen, sort, isReversed, onSor
                 {row.is_best && <b>best</b>}
                 {row.is_last && <span>last</span>}
                 {row.is_pinned && <span>pinned</span>}
-                {row.children.length > 0 && (
+                {!model && row.children.length > 0 && (
                   <span data-tip={row.children.join(', ')}>
                     {row.children.length === 1 ? '1 child' : `${row.children.length} children`}
                   </span>
@@ -120,7 +124,7 @@ export function CheckpointList({ pages, columns: chosen, sort, isReversed, onSor
                   </span>
                 );
               })}
-              <span className={css.right}>{bytes(row.nbytes)}</span>
+              {!model && <span className={css.right}>{bytes(row.nbytes)}</span>}
               <span
                 className={names(css.right, css.soft)}
                 data-tip={row.saved_at === null ? undefined : moment(row.saved_at)}

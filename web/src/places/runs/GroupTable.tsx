@@ -27,15 +27,15 @@ export function GroupTable({ groups: grouped, known }: { groups: GroupedTable; k
       ...view.group.map((key): GridColumn => ({
         id: `by:${key}`,
         title: key,
-        width: 110,
+        width: Math.max(64, Math.min(140, 26 + 6.6 * key.length)),
         sort: direction(`by:${key}`),
       })),
-      { id: 'runs', title: 'runs', width: 62, isNumber: true, sort: direction('runs') },
+      { id: 'runs', title: 'runs', width: 64, isNumber: true, sort: direction('runs') },
       ...metrics.map((key): GridColumn => ({
         id: `metric:${key}`,
         title: key,
         tip: `${key}: mean ± standard deviation of the ${isBest ? 'best' : 'last'} values`,
-        width: 138,
+        width: 128,
         isNumber: true,
         sort: direction(`metric:${key}`),
       })),

@@ -4,11 +4,12 @@ import type { MetricColumn, RunRow } from '../../api/types';
 import type { Reading } from '../../chart/plot';
 import { RunMark } from '../../parts/RunMark';
 import { exact, number, plural } from '../../parts/format';
+import { names } from '../../parts/names';
 import css from './Charts.module.css';
 import type { GroupMean } from './means';
 import type { MetricSeries } from './watched';
 
-/** As many groups are named where nothing is pointed at. */
+/** Of more groups there is room for their number alone: the table beside has the looks of all. */
 const MOST_NAMED = 4;
 
 interface ReadoutProps {
@@ -75,15 +76,15 @@ export function GroupReadout({ reading, means }: { reading: Store<Reading | null
   }
   const all = means.map(({ group, runs }) => `${group.name}: ${plural(runs, 'run')}`).join('\n');
   return (
-    <div className={css.readout} data-tip={`Mean ± standard deviation\n${all}`}>
-      {means.slice(0, MOST_NAMED).map(({ group, runs }) => (
+    <div className={names(css.readout, css.legends)} data-tip={`Mean ± standard deviation\n${all}`}>
+      {means.length > MOST_NAMED && <span>{means.length} groups</span>}
+      {(means.length > MOST_NAMED ? [] : means).map(({ group, runs }) => (
         <span key={group.id} className={css.legend}>
           <RunMark {...group.look} />
           <span className={css.who}>{group.values}</span>
           <span className={css.at}>×{runs}</span>
         </span>
       ))}
-      {means.length > MOST_NAMED && <span className={css.at}>and {means.length - MOST_NAMED} more</span>}
     </div>
   );
 }

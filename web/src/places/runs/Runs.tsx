@@ -8,7 +8,7 @@ import { ColumnPicker } from '../../app/ColumnPicker';
 import { QueryBar } from '../../app/QueryBar';
 import { kept } from '../../app/kept';
 import { useSelection } from '../../app/selection';
-import { type View, changeView, openNewRun, useView } from '../../app/view';
+import { type View, askedOf, changeView, openNewRun, useView } from '../../app/view';
 import { Button, IconButton } from '../../parts/Button';
 import { Empty } from '../../parts/Empty';
 import { Select } from '../../parts/Field';
@@ -32,7 +32,9 @@ export function Runs() {
   const { query, sort, descending, archived } = view;
   const table = useTable({ query, sort, descending, archived });
   // What tells runs apart is asked after the rows: of many runs either takes the server a moment.
-  const columns = useGet<Columns>('/api/runs/columns', { query: table.query ?? query });
+  const columns = useGet<Columns>('/api/runs/columns', {
+    query: askedOf({ query: table.query ?? query, archived }),
+  });
   const { again } = columns;
   const known = columns.answer;
   const total = table.total;
@@ -85,7 +87,7 @@ export function Runs() {
               {
                 text: 'Export these runs as CSV',
                 icon: 'download',
-                run: () => download('/api/runs/export.csv', { query, sort }),
+                run: () => download('/api/runs/export.csv', { query: askedOf(view), sort, descending }),
               },
               {
                 text: 'Show the archive',
@@ -141,6 +143,7 @@ function usualView(): void {
     archived: false,
     query: '',
     zoom: null,
+    zoomY: [],
     chart: null,
   });
 }

@@ -5,7 +5,7 @@ import { useStore } from '../../api/store';
 import { act } from '../../app/actions';
 import { useRows } from '../../app/rows';
 import { select, useSelection } from '../../app/selection';
-import { openRun, useView } from '../../app/view';
+import { askedOf, openRun, useView } from '../../app/view';
 import { MOST_BESIDE, useMedia } from '../../panel/useMedia';
 import { Button, IconButton } from '../../parts/Button';
 import { Field } from '../../parts/Field';
@@ -18,7 +18,8 @@ import { bulkItems } from './runMenu';
 export function SelectionBar() {
   const selection = useSelection();
   const { names, shown, isDefault, isEvery, matched, hidden } = selection;
-  const [{ query, group }] = useView('query', 'group');
+  const [view] = useView('query', 'archived', 'group');
+  const { query, group } = view;
   const rows = useRows(isDefault ? NONE : shown);
   useStore(session);
   if (isDefault || names.length === 0)
@@ -38,7 +39,7 @@ export function SelectionBar() {
         )}
       </div>
     );
-  const items = bulkItems(names, rows, isEvery ? query : null);
+  const items = bulkItems(names, rows, isEvery ? askedOf(view) : null);
   const quick = (text: string) => items.find((item) => item.text.startsWith(text));
   const star = items[0]!;
   const archive = items[1]!;

@@ -2,7 +2,7 @@
 import { useEffect, useMemo } from 'react';
 import type { Columns, Group, Groups, RunRow, Value } from '../../api/types';
 import { type Read, useGet } from '../../api/use';
-import { useView } from '../../app/view';
+import { askedOf, useView } from '../../app/view';
 import { live } from '../../live/live';
 import { value } from '../../parts/format';
 import { parseColumn } from './columns';
@@ -92,14 +92,14 @@ export function looksOf(
 
 /** The groups of all runs that match, kept fresh while something is grouped. */
 export function useGroups(ids: readonly string[]): GroupedTable {
-  const [view] = useView('query', 'group');
+  const [view] = useView('query', 'archived', 'group');
   const columns = useMemo(() => ids.map(parseColumn).filter(({ kind }) => kind === 'metric'), [ids]);
   const metrics = useMemo(() => [...new Set(columns.map(({ key }) => key))], [columns]);
   const isBest = columns.some(({ of }) => of === 'best');
   const isGrouped = view.group.length > 0;
   const read = useGet<Groups>(isGrouped ? '/api/runs/groups' : null, {
     by: view.group,
-    query: view.query,
+    query: askedOf(view),
     metric: metrics,
     of: isBest ? 'best' : 'last',
   });
