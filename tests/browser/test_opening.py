@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from playwright.sync_api import Browser
 from tests.browser.conftest import Window
 from tests.browser.seen import chart, until, wait_until_drawn
+from tests.conftest import script_environment
 from tests.server.made import trained
 
 
@@ -54,3 +64,49 @@ def test_what_happened_while_the_page_was_loading_is_shown(serve, tmp_path: Path
     tab = window.open()
     tab.get_by_role("grid").get_by_text("two").first.wait_for(timeout=10_000)
     until(tab, lambda: chart(tab, "train/loss").get_by_text("two").count() > 0, "its curve is drawn, too")
+
+
+@contextlib.contextmanager
+def opened_by_hypertuner(folder: Path) -> Iterator[str]:
+    """The address with which `hypertuner`, typed in a terminal on a machine with a screen, starts the user's browser."""
+    browser = folder / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {folder}/said.part; mv {folder}/said.part {folder}/said\n')
+    browser.chmod(0o755)
+    variables = {"DISPLAY": ":9", "BROWSER": f"{browser} %s", "HYPERTUNER_STORAGE": str(folder / "storage")}
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hypertuner", "--port", "0"],
+        cwd=folder,
+        env=script_environment({**variables, "HYPERTUNER_HOME": str(folder / "home")}),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 60
+        while not (folder / "said").exists():
+            assert process.poll() is None
+            assert time.monotonic() < end, "no browser was started"
+            time.sleep(0.05)
+        yield (folder / "said").read_text().strip()
+    finally:
+        process.send_signal(signal.SIGINT)
+        os.close(terminal)
+        process.wait(30)
+        os.close(ours)
+
+
+def test_the_browser_that_hypertuner_starts_is_let_in_once_and_then_by_its_cookie(chromium: Browser, tmp_path: Path):
+    trained(tmp_path / "storage", "calm-otter", {"lr": 0.1}, [0.5, 0.4])
+    with opened_by_hypertuner(tmp_path) as address, contextlib.closing(chromium.new_context()) as context:
+        tab = context.new_page()
+        tab.goto(address)
+        tab.get_by_role("grid").get_by_text("calm-otter").first.wait_for()
+        wait_until_drawn(chart(tab, "train/loss"))
+        tab.reload()
+        tab.get_by_role("grid").get_by_text("calm-otter").first.wait_for()
+        with contextlib.closing(chromium.new_context()) as other:  # who read the address in the list of processes
+            late = other.new_page()
+            late.goto(address)
+            late.get_by_text("This page needs the link that hypertuner printed").wait_for()

@@ -6,27 +6,27 @@ try {
 
 (function () {
   var token = new URLSearchParams(location.hash.slice(1)).get('token');
-  var ask = function (path, init) {
-    var asked = fetch(path, init);
-    asked.catch(function () {}); // Whoever waits for it hears of a server that is not there.
-    return asked;
-  };
-  var bearer = token === null ? {} : { headers: { Authorization: 'Bearer ' + token } };
-  var first = { session: ask('/api/session', bearer), login: null, answers: {} };
+  // What was in the address is swapped for a cookie first: it may be good for one time only.
+  var login = Promise.resolve(null);
   if (token !== null) {
     history.replaceState(history.state, '', location.pathname + location.search);
-    first.login = ask('/api/login', {
+    login = fetch('/api/login', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-Hypertuner': '1' },
       body: JSON.stringify({ token: token }),
     });
   }
+  var ask = function (path) {
+    var asked = login.then((answer) => (answer && !answer.ok ? answer.clone() : fetch(path)));
+    asked.catch(function () {}); // Whoever waits for it hears of a server that is not there.
+    return asked;
+  };
+  var first = { session: ask('/api/session'), answers: {} };
   // By the addresses that the page itself would ask: what it asks otherwise is asked then.
   var early = function (path) {
-    first.answers[path] = ask(path, bearer);
+    first.answers[path] = ask(path);
   };
-  var said = new URLSearchParams(location.search);
-  var selected = said.get('sel');
+  var selected = new URLSearchParams(location.search).get('sel');
   if (/^\/(runs)?$/.test(location.pathname) && !/[?&](q|sort|desc|archived)=/.test(location.search)) {
     early('/api/runs?offset=0&limit=200');
     if (selected === null) early('/api/runs?limit=60');

@@ -32,7 +32,6 @@ declare global {
     /** Asked by the head of the page (public/assets/first.js); `answers` by their addresses. */
     askedFirst?: {
       session: Promise<Response>;
-      login: Promise<Response> | null;
       answers: Record<string, Promise<Response>>;
     };
   }

@@ -14,7 +14,6 @@ export async function begin(): Promise<void> {
   const first = isFirst ? window.askedFirst : undefined;
   isFirst = false;
   try {
-    if (first?.login) await answered(first.login);
     const asked = first ? answered(first.session).then((response) => response.json()) : get('/api/session');
     session.set((await asked) as Session);
   } catch (cause) {
