@@ -68,7 +68,7 @@ def test_what_happened_while_the_page_was_loading_is_shown(serve, tmp_path: Path
 
 @contextlib.contextmanager
 def opened_by_hypertuner(folder: Path) -> Iterator[str]:
-    """The address with which `hypertuner`, typed in a terminal on a machine with a screen, starts the user's browser."""
+    """The address with which `hypertuner`, typed in a terminal where there is a screen, starts the user's browser."""
     browser = folder / "browser.sh"
     browser.write_text(f'#!/bin/sh\necho "$1" > {folder}/said.part; mv {folder}/said.part {folder}/said\n')
     browser.chmod(0o755)
