@@ -50,6 +50,10 @@ def _open_a_mark(tab: Page) -> None:
     tab.get_by_role("menu").wait_for()
 
 
+def _wait_for_a_strip(tab: Page) -> None:
+    tab.wait_for_timeout(15_000)  # of the machine's last minutes there is some to see
+
+
 def pictures(best: str, child: str) -> list[Picture]:
     """All of them; `best` is the run that did best, `child` the one that began with its weights."""
     return [
@@ -60,15 +64,26 @@ def pictures(best: str, child: str) -> list[Picture]:
         Picture("models", f"/models?model={best}@best", "features.0.weight"),
         Picture("family", "/models?show=tree", child),
         Picture("insight", "/insight?target=val_accuracy", "learning_rate"),
-        Picture("queue", "/queue", "CPU"),
+        Picture("queue", "/queue", "1 run running, 2 waiting", _wait_for_a_strip),
     ]
 
 
-def _train(folder: Path) -> None:
+def _hypertuner(folder: Path, *words: str) -> None:
     environment = {**os.environ, "HYPERTUNER_HOME": str(folder / "home")}
     environment.pop("HYPERTUNER_STORAGE", None)
-    command = [sys.executable, "-m", "hypertuner", "demo", "--no-gui", "--folder", str(folder)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)
+    command = [sys.executable, "-m", "hypertuner", *words]
+    inside = folder if folder.exists() else None
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment, cwd=inside)
+
+
+@contextlib.contextmanager
+def _training(folder: Path) -> Iterator[None]:
+    """Meanwhile the server has three runs to start, one after the other."""
+    _hypertuner(folder, "run", "digits.py", "learning_rate=0.1,0.05,0.02", "epochs=200", "--queue")
+    try:
+        yield
+    finally:
+        _hypertuner(folder, "stop", "epochs == 200")
 
 
 @contextlib.contextmanager
@@ -117,11 +132,13 @@ def main() -> None:
         if given.project is None:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         if not folder.exists():
-            _train(folder)
+            _hypertuner(folder, "demo", "--no-gui", "--folder", str(folder))
         browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
         with _served(folder) as address:
             for picture in pictures(*_best_and_child(folder)):
-                if given.only in (None, picture.name):
+                if given.only not in (None, picture.name):
+                    continue
+                with _training(folder) if picture.name == "queue" else contextlib.nullcontext():
                     for scheme in picture.schemes:
                         name = picture.name if scheme == picture.schemes[0] else f"{picture.name}-{scheme}"
                         _take(browser, address, picture, scheme, given.into / f"{name}.png")

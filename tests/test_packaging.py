@@ -47,6 +47,9 @@ def test_a_wheel_built_from_the_sdist_without_node_has_the_page_and_serves_it(sd
         archive.extractall(tmp_path / "installed")
     assert "hypertuner/web/index.html" in names
     assert not [name for name in names if "node_modules" in name or name.startswith("web/")]
+    licences = (tmp_path / "installed" / "hypertuner" / "web" / "licences.txt").read_text(encoding="utf-8")
+    for name in ("react", "react-dom", "scheduler", "uplot", "yaml"):
+        assert f"\n{name} " in f"\n{licences}", "what the page bundles is there with its licence"
     code = """
         import sys; sys.path.insert(0, sys.argv[1])
         from hypertuner.server.page import FOLDER, Page
