@@ -469,8 +469,8 @@ FAULTS = (
     Fault(
         "queue: a script has the last word on how it ended",
         "store/run.py",
-        "supervised = script and",
-        "supervised = script and False and",
+        "is_awaited = script and",
+        "is_awaited = script and False and",
         (f"{_SUPERVISOR}::test_each_end_has_its_state_its_cause_and_its_reason",),
     ),
     Fault(

@@ -105,7 +105,7 @@ def look(path: Path, folder: Path) -> tuple[dict[str, object], int, list[str]]:
     """(what the child answers, its highest memory in KB, what it unpickled or started)."""
     done = subprocess.run(
         [sys.executable, "-c", LOOKING],
-        input=json.dumps({"task": "statistics", "path": str(path)}),
+        input=json.dumps({"task": "statistics", "path": str(path), "within_s": 120, "server": os.getpid()}),
         cwd=folder,
         env=script_environment({}),
         capture_output=True,
