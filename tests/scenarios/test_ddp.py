@@ -155,8 +155,9 @@ def test_killed_at_any_moment_every_rank_goes_on_digit_for_digit(launch, storage
     whole = torchrun(launch, processes, *words, HYPERTUNER_RUN="whole")
     assert whole.end() == 0
     epochs = 48 // processes // 4
-    victim = torchrun(launch, processes, *words, "slow=0.02", HYPERTUNER_RUN="victim")
-    victim.read_to(rf"loss 0 {random.choice((1, 2, 3))}\.{random.randrange(epochs)} ")
+    victim = torchrun(launch, processes, *words, "slow=0.05", HYPERTUNER_RUN="victim")
+    # Not in the last epoch: on a busy machine what is read was printed a while ago.
+    victim.read_to(rf"loss 0 {random.choice((1, 2))}\.{random.randrange(epochs)} ")
     time.sleep(random.random() * 0.04)
     from hypertuner.queue.launch import kill
 
