@@ -14,6 +14,7 @@ from tests.queue.conftest import until
 from tests.server.acting.test_acting import act, launch
 from tests.server.acting.trained import environment
 from tests.server.serving import serving
+from tests.server.test_live import tab
 
 from hypertuner.queue.waiting import Queue
 from hypertuner.server.draining.drains import Draining
@@ -57,6 +58,22 @@ def test_a_server_that_is_killed_leaves_runs_going_and_the_next_one_takes_them_u
     assert [len(place.run(f"n-{number}").attempts()) for number in (1, 2, 3)] == [1, 1, 1]
     until(lambda: queue(second)["running"] == [])
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+def test_how_far_a_run_of_the_queue_is_is_told_as_it_goes_on(place, serve):
+    place.script(WAITS)
+    served = serve("train.py")
+    with tab(served) as one:
+        launch(served, name="n")
+        steps: list[int] = []
+        while len(steps) < 3:  # nothing happens to the queue meanwhile
+            running = one.next("queue")["queue"]["running"]
+            if running and running[0]["step"] is not None and running[0]["step"] not in steps:
+                steps.append(running[0]["step"])
+        assert steps == sorted(steps)
+        (place.folder / "go").touch()
+        while one.next("queue")["queue"]["running"]:
+            pass
 
 
 def test_a_run_gets_the_environment_of_the_server_and_no_secret_of_it(place):

@@ -7,6 +7,7 @@ slow one costs no memory; where it takes nothing for a while, the connection is 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +28,9 @@ from hypertuner.store.names import is_name
 _ROWS_EVERY_S = 0.1
 _OPENING_EVERY_S = 0.5
 _LOOK_AFTER_S = 1.0
+_GOES_ON_EVERY_S = 2.0
+_WORTH = 30
+"""Of a very long queue a look takes long: no more than this share of the time goes into how far its runs are."""
 _MOST_ROWS = 200
 _MOST_RUNS = 200
 _MOST_METRICS = 200
@@ -85,6 +89,8 @@ class Live:
         self._told = 0
         self._rows_due = 0.0
         self._queue_told = -1
+        self._queue: dict[str, Any] | None = None
+        self._queue_due = math.inf
         self._said = 0
         self._samples = 0
         self._has_more = False
@@ -203,9 +209,15 @@ class Live:
         for number, said in acting.draining.said(self._said):
             self._said = number
             yield _plain(said)
-        if acting.draining.revision != self._queue_told:
+        now = time.monotonic()
+        # A run that is to be started, and how far one is, changes without a word of the queue's.
+        if acting.draining.revision != self._queue_told or now >= self._queue_due:
             self._queue_told = acting.draining.revision
-            yield {"type": "queue", "queue": _plain(acting.queue())}
+            before, self._queue = self._queue, _plain(acting.queue())
+            pause = max(_GOES_ON_EVERY_S, _WORTH * (time.monotonic() - now))
+            self._queue_due = now + pause if self._queue["running"] or self._queue["waiting"] else math.inf
+            if self._queue != before:
+                yield {"type": "queue", "queue": self._queue}
         if self._wanted.machine and acting.machine.count != self._samples:
             self._samples = acting.machine.count
             if (sample := acting.machine.newest()) is not None:
