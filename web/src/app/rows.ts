@@ -26,15 +26,12 @@ export function useRows(names: readonly string[]): RunRow[] {
   useEffect(() => {
     const wanted = key === '' ? [] : key.split('\n');
     let isGone = false;
-    let oldest = Infinity;
     const read = (which: string[]) => {
       for (let at = 0; at < which.length; at += AT_ONCE) {
         readRows(which.slice(at, at + AT_ONCE)).then(
           ({ rows, revision }) => {
             if (isGone) return;
-            oldest = Math.min(oldest, revision);
-            // Told of while the answer was under way.
-            if (revision < live.revision) read(which);
+            if (live.isBehind(revision)) read(which);
             rows.forEach((row) => known.current.add(row.name));
             setHeld((before) => new Map([...before, ...rows.map((row) => [row.name, row] as const)]));
           },
@@ -50,10 +47,6 @@ export function useRows(names: readonly string[]): RunRow[] {
         if (message.has_more) read(wanted);
         else if (newer.length)
           setHeld((before) => new Map([...before, ...newer.map((row) => [row.name, row] as const)]));
-      }),
-      live.on('hello', (message) => {
-        if (oldest < message.revision) read(wanted);
-        oldest = Infinity;
       }),
       live.onAgain(() => read(wanted)),
     ];

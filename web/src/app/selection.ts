@@ -87,13 +87,11 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
 }
 
 async function namesOf(query: string, isAll: boolean) {
-  if (isAll) {
-    const found = await get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
-    return { ...found, revision: live.revision };
-  }
+  if (isAll) return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
   const { rows, revision } = await get<RunsPage>('/api/runs', { query, limit: 60 });
   const names = runningAndLatest(rows);
-  return { names, matched: names.length, revision };
+  live.isBehind(revision);
+  return { names, matched: names.length };
 }
 
 /** Of rows, the newest first: what has not begun has no curve, and takes no place. */
@@ -118,9 +116,8 @@ export function useFilterSelection(): void {
     const read = () => {
       soon = null;
       namesOf(query, isAll).then(
-        ({ names, matched, revision }) => {
+        ({ names, matched }) => {
           if (isGone) return;
-          of = revision;
           byFilter.set((before) =>
             asked === before.asked && matched === before.matched && sameNames(before.names, names)
               ? before
@@ -132,10 +129,7 @@ export function useFilterSelection(): void {
       );
     };
     const states = new Map<string, string>();
-    let of = Infinity;
-    const stopHello = live.on('hello', (message) => {
-      if (of < message.revision) read();
-    });
+    const stopAgain = live.onAgain(read);
     const stop = live.on('rows', (message) => {
       const isOther =
         message.has_more || message.gone.length > 0 || message.rows.some((row) => states.get(row.name) !== row.state);
@@ -147,7 +141,7 @@ export function useFilterSelection(): void {
       isGone = true;
       if (soon) clearTimeout(soon);
       stop();
-      stopHello();
+      stopAgain();
     };
   }, [isNeeded, isAll, query, who]);
 }

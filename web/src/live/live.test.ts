@@ -22,7 +22,7 @@ class OtherEnd {
   hello(server: string): void {
     this.readyState = 1;
     this.onopen?.();
-    this.say({ type: 'hello', server, revision: 1 });
+    this.say({ type: 'hello', server, revision: 7 });
   }
 
   say(message: unknown): void {
@@ -93,6 +93,27 @@ describe('the live connection', () => {
     vi.advanceTimersByTime(600);
     OtherEnd.all[2]!.hello('two');
     expect(again).toEqual([false, true]);
+  });
+
+  test('has rows asked for again that something is told of which they do not have', () => {
+    const live = new Live();
+    const again: boolean[] = [];
+    live.onAgain((isAnew) => again.push(isAnew));
+    expect(live.isBehind(1)).toBe(false); // answered before the stream has begun, with revision 7
+    live.start();
+    OtherEnd.all[0]!.hello('one');
+    expect(again).toEqual([false]);
+    expect([6, 7, 8].map((revision) => live.isBehind(revision))).toEqual([true, false, false]);
+  });
+
+  test('has nothing asked for again that was answered just before the stream began', () => {
+    const live = new Live();
+    const again: boolean[] = [];
+    live.onAgain((isAnew) => again.push(isAnew));
+    live.isBehind(7);
+    live.start();
+    OtherEnd.all[0]!.hello('one');
+    expect(again).toEqual([]);
   });
 
   test('keeps trying, more and more slowly, and says when', () => {

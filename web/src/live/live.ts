@@ -43,8 +43,10 @@ export function merged(wanted: Wanted[]): Record<string, unknown> {
 
 export class Live {
   readonly connection = makeStore<Connection>({ state: 'connecting', since: 0, nextTry: 0 });
-  /** Of the rows that were told of last: an answer with an earlier one lacks something. */
-  revision = 0;
+  /** Of the rows that were told of last. */
+  private revision = 0;
+  /** The earliest of the rows that were answered. */
+  private earliest = Infinity;
   private socket: WebSocket | null = null;
   private failures = 0;
   private server: string | null = null;
@@ -90,9 +92,17 @@ export class Live {
     return this.listen(type, handler as (message: never) => void);
   }
 
-  /** Connected again. `isAnew`: to a server that was started since, so everything held is to be fetched again. */
+  /** What is held may be old: connected again, or for the first time after it was read. `isAnew`: to a server that was
+   * started since, so everything held is to be fetched again. */
   onAgain(handler: (isAnew: boolean) => void): () => void {
     return this.listen('again', handler as (message: never) => void);
+  }
+
+  /** Whether rows of this revision lack what was told of while they were under way. Where the stream has not begun yet,
+   * that is seen as it begins, and `onAgain` heard. */
+  isBehind(revision: number): boolean {
+    this.earliest = Math.min(this.earliest, revision);
+    return revision < this.revision;
   }
 
   private listen(type: string, handler: (message: never) => void): () => void {
@@ -114,7 +124,7 @@ export class Live {
       this.failures = 0;
       this.connection.set({ state: 'open', since: 0, nextTry: 0 });
       this.tell('hello', message);
-      if (isAgain) this.tell('again', isAnew);
+      if (isAgain || this.earliest < message.revision) this.tell('again', isAnew);
     } else this.tell(message.type, message);
   }
 

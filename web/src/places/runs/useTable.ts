@@ -55,7 +55,6 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
   useEffect(() => {
     let total: number | null = null;
     let isComplete = true;
-    let revision = 0;
     let soon: ReturnType<typeof setTimeout> | null = null;
     const refreshSoon = () => {
       soon ??= setTimeout(() => {
@@ -73,9 +72,7 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         );
         total = page.total;
         isComplete = page.is_complete;
-        revision = page.revision;
-        // Told of while the answer was under way.
-        if (revision < live.revision) refreshSoon();
+        if (live.isBehind(page.revision)) refreshSoon();
         return page;
       },
       () => setShown((before) => ({ windows, query, version: before.version + 1, total, isComplete, refusal: null })),
@@ -96,9 +93,6 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         // What it is sorted or filtered by may be what has changed.
         if (isOther || (isHeld && (query !== '' || (sort !== '' && sort !== 'created')))) refreshSoon();
         if (message.is_complete !== isComplete) refreshSoon();
-      }),
-      live.on('hello', (message) => {
-        if (windows.matched !== null && revision < message.revision) refreshSoon();
       }),
       live.onAgain(() => windows.refresh()),
     ];
