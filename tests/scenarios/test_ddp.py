@@ -258,6 +258,7 @@ if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and dist.get_rank() == 1:
     raise ValueError("once")
 sys.stdout.write(f"resumed {dist.get_rank()} {resumed.epoch if resumed else None}\\n")
 dist.barrier()
+dist.destroy_process_group()
 """
     (tmp_path / "train.py").write_text(script)
     started = torchrun(launch, 2, options=["--max-restarts=1"])
@@ -268,6 +269,34 @@ dist.barrier()
     assert ended(storage, name, 2)["state"] == "finished"
     assert said_by(started.text, 0)["resumed 0"] == said_by(started.text, 1)["resumed 1"] == "0"
     assert "torchrun started it again" in started.text
+
+
+def test_a_finished_rank_is_not_aborted_by_the_last_collective_that_gloo_still_lets_go(launch, storage, tmp_path):
+    # The thread stands for one of Gloo's that comes late, as they do on a busy machine: it needs Python's lock when
+    # torch's own code is done.
+    script = """
+import atexit, threading
+import torch, torch.distributed as dist
+import hypertuner
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+torch.set_num_threads(1)
+hypertuner.Logger().log({"loss": 1.0})
+many, works = torch.ones(1500, 1500), threading.Event()
+def let_go():
+    with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as name:
+        name.write("pt_gloo_runloop")
+    works.set()
+    many @ many
+@atexit.register
+def last():
+    threading.Thread(target=let_go, daemon=True).start()
+    works.wait()
+"""
+    (tmp_path / "train.py").write_text(script)
+    started = launch(sys.executable, "train.py")
+    assert started.end() == 0
+    (name,) = runs_in(storage)
+    assert ended(storage, name)["state"] == "finished"
 
 
 def test_the_folder_of_a_run_is_the_same_on_every_rank_before_the_group_is_there(launch, storage, tmp_path):

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Protocol
 
-from hypertuner.store import process
+from hypertuner.store import process, ranks
 
 _GPU_MEMORY = (
     *("out of memory on the GPU", "CUDA out of memory", "torch.OutOfMemoryError", "CUDA error: out of memory"),
@@ -269,6 +269,7 @@ def _at_exit() -> None:
             end_by(active, error)
         else:
             _end_with_code(active, _exit_code)
+    ranks.let_go()
 
 
 def _at_worker_exit() -> None:

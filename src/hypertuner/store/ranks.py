@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from hypertuner.store import process
+
+_GLOO_THREAD = "pt_gloo_runloop"  # as torch names those that carry out Gloo's collectives
+_LET_GO_S = 1.0
+_PAUSE_S = 0.01
 
 _seen: tuple[int, int, int] | None = None
 """(process id, rank, world size) by the last process group: a group that is destroyed makes nobody rank 0."""
@@ -77,3 +83,30 @@ def process_group() -> Any:
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return distributed
     return None
+
+
+def let_go() -> None:
+    """Return when Gloo's threads rest, at most a second later; at once in a process that never had a group.
+
+    Such a thread takes Python's lock to let go of the last collective. If it comes for it when Python has ended, torch
+    aborts the process, and torchrun counts one that had finished as failed (pytorch/pytorch#179291). From 3.14 on
+    Python lets it wait.
+    """
+    if sys.version_info >= (3, 14) or not is_grouped():
+        return
+    until, rests = time.monotonic() + _LET_GO_S, 0
+    while rests < 2 and time.monotonic() < until:
+        time.sleep(_PAUSE_S)  # whoever waits for Python's lock has it now, and does not rest when it is looked for
+        rests = 0 if _is_gloo_busy() else rests + 1
+
+
+def _is_gloo_busy() -> bool:
+    """Whether one of its threads runs or could run; False where the system does not tell."""
+    for stat in Path("/proc/self/task").glob("*/stat"):
+        try:
+            name, _, state = stat.read_text(errors="replace").rpartition(") ")
+        except OSError:  # it has ended
+            continue
+        if name.endswith(f"({_GLOO_THREAD}") and state.startswith("R"):
+            return True
+    return False
