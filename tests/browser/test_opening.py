@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser
 from tests.browser.conftest import Window
 from tests.browser.seen import chart, until, wait_until_drawn
@@ -27,17 +28,34 @@ def test_the_page_opens_on_the_runs_and_the_token_leaves_the_address(window: Win
     wait_until_drawn(chart(tab, "val/loss"))
 
 
-def test_the_first_rows_are_asked_for_once_before_the_page_is_there_to_show_them(window: Window):
-    tab = window.open("/runs?sel=calm-otter,swift-fjord")
-    wait_until_drawn(chart(tab, "train/loss"))
-    asked = tab.evaluate(
-        """performance.getEntriesByType('resource').map(one => [
-            one.name.replace(location.origin, ''), one.startTime, one.responseEnd])"""
-    )
-    known = next(end for name, _, end in asked if name == "/api/session")
-    for what in ("/api/runs?offset=0&limit=200", "/api/runs/rows?name=calm-otter&name=swift-fjord"):
-        (begun,) = [begun for name, begun, _ in asked if name == what]
-        assert begun < known
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("/runs", "/api/runs?limit=60"),
+        ("/runs?sel=calm-otter,swift-fjord", "/api/runs/rows?name=calm-otter&name=swift-fjord"),
+    ],
+)
+def test_first_rows_and_curves_are_asked_for_once_before_there_is_anything_to_show_them(
+    window: Window, where: str, rows: str
+):
+    asked: list[str] = []
+    window.context.on("request", lambda one: asked.append(one.url.partition(window.served.host)[2]))
+
+    def hold(route) -> None:
+        """Who we are is answered once all is asked for: until then there is neither a table nor a chart."""
+        answer = route.fetch()
+        tab = route.request.frame.page
+        for what in ("/api/runs?offset=0&limit=200", rows, "/api/series?"):
+            until(tab, lambda what=what: any(one.startswith(what) for one in asked), f"{what} is asked for")
+        route.fulfill(response=answer)
+
+    window.context.route("**/api/session", hold, times=1)
+    tab = window.open(where)
+    for metric in ("train/loss", "val/loss"):
+        wait_until_drawn(chart(tab, metric))
+    assert asked.count("/api/runs?offset=0&limit=200") == asked.count(rows) == 1
+    series = [one.rpartition("&metric=")[2] for one in asked if one.startswith("/api/series?")]
+    assert len(series) == len(set(series))
 
 
 def test_what_happened_while_the_page_was_loading_is_shown(serve, tmp_path: Path):

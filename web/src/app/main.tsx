@@ -5,12 +5,14 @@ import { Refusal } from '../api/ask';
 import { begin, session } from '../api/session';
 import { live } from '../live/live';
 import { watchNow } from '../live/now';
+import { askForCurves } from '../places/runs/ahead';
 import './page.css';
 import { App } from './App';
 import { rememberView } from './remembered';
 import { followTheme } from './theme';
 
 followTheme();
+askForCurves();
 void arrive();
 
 /** A server that is not there yet is asked again until it is. */

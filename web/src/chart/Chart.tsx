@@ -50,9 +50,9 @@ export function Chart({ lines, look, ink, hot, link, label, height, version, han
   useEffect(() => {
     const box = root.current!;
     const fit = () => plot.current?.resize(box.clientWidth, box.clientHeight);
+    // It is called for the first time in the frame that begins: to measure here would lay out the page once more.
     const sized = new ResizeObserver(fit);
     sized.observe(box);
-    fit();
     return () => sized.disconnect();
   }, []);
   useLayoutEffect(() => plot.current?.set(lines, look, ink), [lines, look, ink, version, link]);

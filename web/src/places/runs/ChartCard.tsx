@@ -19,6 +19,7 @@ import { GroupReadout, Readout } from './Readout';
 import { WeightMarks, openMark } from './WeightMarks';
 import { linesOf } from './lines';
 import { type GroupMean, type RunGroup, meanLines, meansOf, useCalm } from './means';
+import { withCurve } from './metrics';
 import { type MetricSeries, useSeries } from './watched';
 import { zoomTo } from './zoom';
 
@@ -43,10 +44,7 @@ export interface ChartCardProps {
 
 export const ChartCard = memo(function ChartCard(props: ChartCardProps) {
   const { metric, column, rows, groups, x, ink, palette, link, height, isFull, onFull } = props;
-  const names = useMemo(
-    () => rows.filter((row) => metric in row.metrics || row.state === 'running').map((row) => row.name),
-    [rows, metric],
-  );
+  const names = useMemo(() => withCurve(rows, metric), [rows, metric]);
   const [{ zoomY }] = useView('zoomY');
   const [, from, to] = zoomY.find((one) => one[0] === metric) ?? [];
   const look = useMemo<Look>(

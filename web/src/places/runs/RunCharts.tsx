@@ -20,6 +20,7 @@ import { ChartToolbar } from './ChartToolbar';
 import css from './Charts.module.css';
 import type { Grouping } from './groups';
 import { type RunGroup, useRunGroups } from './means';
+import { metricsOf } from './metrics';
 import { resetZoom } from './zoom';
 
 export interface RunChartsProps {
@@ -193,29 +194,13 @@ function useSize(box: HTMLElement | null): { width: number; height: number } {
 const NOT_KNOWN: RunGroup[] = [];
 const fill = (chart: string | null) => changeView({ chart });
 
-/** All metrics that these runs have logged: those whose direction is known first. */
+/** The same list while it says the same, so that charts stay as they are when rows change. */
 function useMetrics(rows: readonly RunRow[], known: Columns | null): MetricColumn[] {
-  const all = useMemo(() => {
-    const counts = new Map<string, number>();
-    for (const row of rows) for (const key of Object.keys(row.metrics)) counts.set(key, (counts.get(key) ?? 0) + 1);
-    const found = [...counts].map(([key, runs]): MetricColumn => {
-      const at = key.lastIndexOf('/');
-      const group = at < 0 ? '' : key.slice(0, at);
-      return (
-        known?.metrics.find((one) => one.key === key) ?? { key, name: key, group, runs, direction: directionOf(key) }
-      );
-    });
-    return found.sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
-  }, [rows, known]);
+  const all = useMemo(() => metricsOf(rows, known), [rows, known]);
   const said = all.map((one) => `${one.key} ${one.direction}`).join('\n');
-  // The same list while it says the same, so that charts stay as they are when rows change.
   // eslint-disable-next-line react-hooks/exhaustive-deps
   return useMemo(() => all, [said]);
 }
-
-const directionOf = (key: string) =>
-  /loss|err|perplexity|mae|mse/i.test(key) ? 'min' : /acc|auc|f1|bleu|iou/i.test(key) ? 'max' : null;
-const rank = (one: MetricColumn) => (one.direction ? 0 : 2) + (/loss/.test(one.key) ? 0 : 1);
 
 function sectionsOf(metrics: readonly MetricColumn[]): [string, MetricColumn[]][] {
   const groups = new Map<string, MetricColumn[]>();
