@@ -7,8 +7,11 @@ a process of their own, with the same isolation.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -50,6 +53,15 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # a process that is killed keeps what it printed
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.chdir(tmp_path)
+
+
+def free_port() -> int:
+    """A port that nobody listens at, and that the system gives to nobody who asks for any: those begin at 32768."""
+    for _ in range(1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port := random.randint(10_000, 32_000)))
+            return port
+    raise AssertionError("every port is taken")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import os
 import random
 
 import pytest
+from tests.conftest import free_port
 
 pytestmark = pytest.mark.gpu
 
@@ -152,13 +153,13 @@ def test_ddp_over_nccl_on_one_gpu_saves_and_goes_on(run_script, storage):
         "WORLD_SIZE": "1",
         "LOCAL_WORLD_SIZE": "1",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(random.randint(20000, 60000)),
+        "MASTER_PORT": str(free_port()),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     }
     whole = losses(run_script(TRAIN, "ddp=true", env={**one, "HYPERTUNER_RUN": "whole"}).stdout)
     first = run_script(TRAIN, "ddp=true", env={**one, "HYPERTUNER_RUN": "r", "DIE_AFTER": "12"}, check=False)
     assert first.returncode == -9
-    one["MASTER_PORT"] = str(random.randint(20000, 60000))
+    one["MASTER_PORT"] = str(free_port())
     second = run_script(TRAIN, env={**one, "HYPERTUNER_RUN": "r", "HYPERTUNER_RESUME": "last"})
     assert losses(first.stdout + second.stdout) == whole
     import torch

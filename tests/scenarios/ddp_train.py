@@ -1,6 +1,7 @@
 """A training in several gloo processes, as users write it; each rank prints its losses to the last digit.
 
-Started by torchrun, by a launcher that sets RANK and WORLD_SIZE, or, with `spawn=N`, by `torch.multiprocessing.spawn`.
+Started by torchrun, by a launcher that sets RANK and WORLD_SIZE, or, with `spawn=N`, by `torch.multiprocessing.spawn`
+at the port PORT.
 """
 
 import os
@@ -85,7 +86,7 @@ def main(rank=None, world_size=None):
 
 if __name__ == "__main__":
     if count := next((int(word.partition("=")[2]) for word in sys.argv if word.startswith("spawn=")), 0):
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(random.randint(20000, 60000)))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ["PORT"])
         torch.multiprocessing.spawn(main, args=(count,), nprocs=count)
     else:
         main()

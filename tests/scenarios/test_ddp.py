@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import REPOSITORY, THREADS
+from tests.conftest import REPOSITORY, THREADS, free_port
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 
@@ -125,15 +125,15 @@ command = [sys.executable, "train.py", "epochs=1"]
 ranks = [subprocess.Popen(command, env={**os.environ, "RANK": rank}) for rank in "10"]
 sys.exit(max(rank.wait() for rank in ranks))
 """
-    port = str(random.randint(20000, 60000))
-    started = launch(sys.executable, "-c", launcher, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = launch(sys.executable, "-c", launcher, **group)
     assert started.end() == 0
     (name,) = runs_in(storage)
     assert said_by(started.text, 1)["run 1"] == name
 
 
 def test_spawned_processes_are_one_run(launch, storage):
-    started = launch(sys.executable, "train.py", "epochs=1", "spawn=2")
+    started = launch(sys.executable, "train.py", "epochs=1", "spawn=2", PORT=str(free_port()))
     assert started.end() == 0
     (name,) = runs_in(storage)
     assert said_by(started.text, 1)["run 1"] == name
@@ -369,12 +369,13 @@ def test_a_resumed_run_takes_as_many_processes_as_are_asked_for(launch, storage)
 
 
 def test_a_script_that_spawns_its_processes_is_resumed_as_it_was_started(launch, storage):
-    first = launch(sys.executable, "train.py", "epochs=3", "spawn=2", "fail_on=0", "how=kill", HYPERTUNER_RUN="r")
+    words = ("epochs=3", "spawn=2", "fail_on=0", "how=kill")
+    first = launch(sys.executable, "train.py", *words, HYPERTUNER_RUN="r", PORT=str(free_port()))
     assert first.end() == 1
     # Without a failure this time: that is no part of the config that the test is about.
     config = storage / "r/config.json"
     config.write_text(config.read_text().replace('"fail_on": 0', '"fail_on": -1'))
-    resumed = launch(sys.executable, "-m", "hypertuner", "resume", "r", "--", "spawn=2")
+    resumed = launch(sys.executable, "-m", "hypertuner", "resume", "r", "--", "spawn=2", PORT=str(free_port()))
     assert resumed.end() == 0
     assert "resumes r@last" in resumed.text
     assert {"done 0", "done 1"} <= set(resumed.text.splitlines())
