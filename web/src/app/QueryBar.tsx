@@ -24,12 +24,12 @@ export function QueryBar({
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
   const [text, setText] = useState(view.query);
-  const [said, setSaid] = useState(view.query);
-  if (said !== view.query) {
-    // Somebody else changed it: a link, the back button, a brush.
-    setSaid(view.query);
-    if (text.trim() !== view.query) setText(view.query);
-  }
+  /** The query as this bar knows it: what it said itself, one may have typed on since. */
+  const known = useRef(view.query);
+  const say = (query: string, replace = false) => {
+    known.current = query;
+    changeView({ query }, replace);
+  };
   const [asked, setAsked] = useState({ query: view.query, position: 0 });
   const [isOpen, setOpen] = useState(false);
   const [at, setAt] = useState(-1);
@@ -46,9 +46,14 @@ export function QueryBar({
     if (!isWaiting) setAsked({ query: text, position: input.current?.selectionStart ?? text.length });
   }, [text, isWaiting]);
   useEffect(() => {
-    // A query is taken over as soon as it is right.
-    if (isFresh && read.answer && !read.answer.error && text.trim() !== view.query)
-      changeView({ query: text.trim() }, true);
+    if (known.current !== view.query) {
+      // Somebody else changed it: a link, the back button, a brush.
+      known.current = view.query;
+      setText(view.query);
+    } else if (isFresh && read.answer && !read.answer.error && text.trim() !== view.query) {
+      // A query is taken over as soon as it is right.
+      say(text.trim(), true);
+    }
   }, [isFresh, read.answer, text, view.query]);
 
   const take = (index: number) => {
@@ -62,7 +67,7 @@ export function QueryBar({
   };
   const clear = () => {
     setText('');
-    changeView({ query: '' });
+    say('');
   };
   useKeys('query', {
     focus: () => {
@@ -109,7 +114,7 @@ export function QueryBar({
               else if (event.key === 'Enter' || event.key === 'Escape') {
                 if (isOpen && completions.length) setOpen(false);
                 else input.current?.blur();
-                if (event.key === 'Enter' && !error) changeView({ query: text.trim() });
+                if (event.key === 'Enter' && !error) say(text.trim());
               } else return;
               event.preventDefault();
               event.stopPropagation();
