@@ -16,21 +16,16 @@ export function askForCurves(): void {
   const { selected, group, perRow, x, chart } = readView(url.get().params);
   if (selected === 'every' || (selected === null && group.length)) return;
   const rows = selected === null ? address('/api/runs', { limit: 60 }) : address('/api/runs/rows', { name: selected });
-  void answers[rows]?.then(
-    async (answer) => {
-      if (!answer.ok) return;
-      const page = (await answer.clone().json()) as RunsPage;
-      const names = new Set(selected ?? runningAndLatest(page.rows));
-      const shown = page.rows.filter((row) => names.has(row.name));
-      const metrics = chart
-        ? [chart]
-        : metricsOf(shown, null)
-            .map((one) => one.key)
-            .slice(0, perRow);
-      for (const metric of x.startsWith('m:') ? [...metrics, x.slice(2)] : metrics)
-        setTimeout(watched.want(metric, withCurve(shown, metric)), HELD_MS);
-    },
-    // Whoever wants the rows hears of it.
-    () => undefined,
-  );
+  const ask = async (answer: Response) => {
+    if (!answer.ok) return;
+    const page = (await answer.clone().json()) as RunsPage;
+    const names = new Set(selected ?? runningAndLatest(page.rows));
+    const shown = page.rows.filter((row) => names.has(row.name));
+    const first = metricsOf(shown, null).map((one) => one.key);
+    const metrics = chart ? [chart] : first.slice(0, perRow);
+    for (const metric of x.startsWith('m:') ? [...metrics, x.slice(2)] : metrics)
+      setTimeout(watched.want(metric, withCurve(shown, metric)), HELD_MS);
+  };
+  // Whoever wants the rows hears of an answer that does not come, or is cut off.
+  answers[rows]?.then(ask).catch(() => undefined);
 }
