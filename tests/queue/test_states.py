@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import script_environment
 from tests.queue.conftest import Place, is_running, pids_of, until
 
-from hypertuner.queue import tree
+from hypertuner.queue import ending, tree
 from hypertuner.queue.supervisor import ask_to_stop
 from hypertuner.store import Run, RunState, records
 from hypertuner.store.process import ProcessIdentity, process_start
@@ -38,6 +38,14 @@ def rewritten(run: Run, **changes: object) -> None:
     """started.json as another machine, or another time, would have written it."""
     attempt = run.attempts()[-1]
     attempt.layout.started.write_bytes(records.to_bytes(dataclasses.replace(attempt.started, **changes)))
+
+
+def come_from_elsewhere(place: Place, run: Run) -> Run:
+    """A copy of a run's folder in the same storage, as another host would have written it from the beginning."""
+    shutil.copytree(run.folder, place.folder / "copied")
+    rewritten(Run(place.folder / "copied"), host="elsewhere", exit_by="script")
+    (place.folder / "copied").rename(place.storage.path / "copied")
+    return place.run("copied")
 
 
 def test_a_machine_that_slept_has_its_runs_running_when_it_wakes(running):
@@ -67,12 +75,34 @@ def test_a_machine_of_the_same_name_is_another_one(running):
 
 
 def test_a_folder_that_was_copied_from_another_host_is_unknown_and_cannot_be_stopped_from_here(place: Place, running):
-    shutil.copytree(running.folder, place.storage.path / "copied")
-    copied = place.run("copied")
-    rewritten(copied, host="elsewhere", exit_by="script")
+    copied = come_from_elsewhere(place, running)
     assert copied.state() == RunState.unknown
     assert "on elsewhere as process" in place.hypertuner("stop", "copied", code=1)
     assert running.state() == RunState.running
+
+
+def test_a_drainer_does_not_wait_for_a_run_that_turns_out_to_be_elsewhere(place: Place, running):
+    drainer = place.drainer()
+    drainer.step()
+    assert drainer.running_names == {"sleeps"}
+    whole = running.attempts()[-1].layout.started.read_bytes()
+    rewritten(running, host="elsewhere")
+    drainer.step()
+    assert drainer.running_names == set()
+    assert drainer.reasons == {"sleeps": "attempt 1 may run on elsewhere"}
+    assert running.layout.queued.exists()
+    running.attempts()[-1].layout.started.write_bytes(whole)
+
+
+def test_an_end_in_a_word_that_only_a_newer_hypertuner_knows_is_an_end(place: Place, running):
+    drainer = place.drainer()
+    drainer.step()
+    ended = ending.lost(None, "it was put to sleep")
+    running.end_attempt(running.attempts()[-1], dataclasses.replace(ended, state="asleep", cause="asleep"))
+    drainer.step()
+    assert running.state() == RunState.unknown
+    assert drainer.running_names == set()
+    assert not running.layout.queued.exists()
 
 
 def test_when_the_supervisor_dies_the_state_is_right_within_five_seconds(place: Place):

@@ -187,7 +187,7 @@ class Drainer:
         assert attempt is not None
         started = attempt.started
         state = attempt.state()
-        if state == RunState.unknown:
+        if state == RunState.unknown and attempt.exit() is None:
             self.reasons[entry.name] = f"attempt {attempt.number} may run on {started.host if started else '?'}"
         elif state in (RunState.running, RunState.crashed):
             taken = Taken(started.slots if started else 0, tuple(started.assigned) if started else ())
@@ -196,7 +196,7 @@ class Drainer:
             self._settle(entry, attempt, attempt.exit())
 
     def _has_ended(self, running: _Running) -> bool:
-        """Whether a run is over, and seen to: it is settled here."""
+        """Whether a run is over here, and seen to: it is settled where it has ended."""
         if running.handle is not None:
             if (said := running.handle.poll()) is None:
                 return False
@@ -209,8 +209,10 @@ class Drainer:
                 self._pause(running.entry, "its supervisor was gone before it had started anything")
             return True
         state = attempt.state()
-        if state in (RunState.running, RunState.unknown):
+        if state == RunState.running:
             return False
+        if state == RunState.unknown and attempt.exit() is None:
+            return True  # it has turned out to run elsewhere, and is for the drainer of that machine
         if state == RunState.crashed and attempt.exit() is None:
             # Both processes of its supervisor are gone. What is left of them may still be ending what they started.
             running.gone_since = running.gone_since or time.monotonic()
@@ -255,7 +257,12 @@ class Drainer:
 
     def _start_what_can(self) -> None:
         waiting = sorted((entry for entry in self._entries.values() if entry.is_waiting), key=lambda one: one.order)
-        self.reasons = {name: reason for name, reason in self.reasons.items() if name not in self._entries}
+        # What waits is judged anew, what has left the queue needs no reason; one that may run elsewhere keeps its own.
+        self.reasons = {
+            name: reason
+            for name, reason in self.reasons.items()
+            if name in self._entries and not self._entries[name].is_waiting
+        }
         for position, entry in enumerate(waiting):
             if entry.name in self._running:
                 continue
