@@ -42,13 +42,15 @@ class Answer:
         self.labels: tuple[float, tuple[str, ...]] | None = None
         self.columns: dict[str, Any] | None = None
         """What a table of them can show, once somebody has asked."""
+        self._lock = threading.Lock()
 
     def label_keys(self) -> tuple[str, ...]:
         """The settings that tell these runs apart, as a label has them."""
-        now = time.monotonic()
-        if self.labels is None:
-            self.labels = (now, label_order(telling(self.rows)))
-        return self.labels[1]
+        # One at a time, as they are asked for: the table and the charts ask in the same moment.
+        with self._lock:
+            if self.labels is None:
+                self.labels = (time.monotonic(), label_order(telling(self.rows)))
+            return self.labels[1]
 
 
 class Asking:
