@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 from tests.browser.conftest import Window
-from tests.browser.seen import chart, until, wait_until_drawn
+from tests.browser.seen import LONG_MS, chart, until, wait_until_drawn
 from tests.conftest import script_environment
 from tests.server.made import trained
 
@@ -80,7 +80,7 @@ def test_what_happened_while_the_page_was_loading_is_shown(serve, tmp_path: Path
 
     window.context.route("**/api/session", hold, times=1)
     tab = window.open()
-    tab.get_by_role("grid").get_by_text("two").first.wait_for(timeout=10_000)
+    tab.get_by_role("grid").get_by_text("two").first.wait_for(timeout=LONG_MS)
     until(tab, lambda: chart(tab, "train/loss").get_by_text("two").count() > 0, "its curve is drawn, too")
 
 

@@ -122,7 +122,7 @@ def test_follow_prints_what_comes_until_the_run_is_over_and_says_how_it_ended(be
     writer.write(b"last, without an end")
     writer.close()
     end(run, attempt, "failed", "ValueError: no")
-    rest, said = process.communicate(timeout=20)
+    rest, said = process.communicate(timeout=60)
     assert rest == b"last, without an end"
     assert said == b"calm-lynx: failed, ValueError: no\n"
     assert process.returncode == 0
@@ -140,7 +140,7 @@ def test_follow_goes_on_with_the_next_attempt_after_a_line(begin, following):
     assert process.stdout.readline() == b"--- attempt 2 ---\n"
     assert process.stdout.readline() == b"second\n"
     end(run, later)
-    assert process.communicate(timeout=20)[0] == b""
+    assert process.communicate(timeout=60)[0] == b""
 
 
 def test_ctrl_c_ends_following_quietly(begin, terminal):

@@ -137,9 +137,9 @@ def test_things_without_an_order_compare_false(text):
     "text", ["1 / 0", "1 % 0", "9 ** 9 ** 9", "(-8) ** 0.5", "1e300 ** 2", "state * 1000000000", "state % 3", "-state"]
 )
 def test_arithmetic_without_a_result_is_none_and_costs_nothing(text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert Query(f"({text}) is None").matches(ROW)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_slash_without_spaces_is_the_name_where_there_is_one_else_a_division():
@@ -283,10 +283,10 @@ def test_a_query_that_is_too_long_or_too_deep_is_refused_at_once():
         "a/" * 4000 + "a",
         "[" * 4900 + "]" * 4900,
     ):
-        begun = time.perf_counter()
+        begun = time.process_time()
         with pytest.raises(QueryError):
             Query(text)
-        assert time.perf_counter() - begun < 2
+        assert time.process_time() - begun < 2
 
 
 def test_a_wide_query_is_answered():

@@ -400,11 +400,11 @@ def test_a_hundred_thousand_runs_are_filtered_and_sorted_in_seconds():
         RunRow(f"run-{at}", "finished", config={"lr": at % 7, "seed": at}, metrics={"val_acc": at % 100 / 100})
         for at in range(100_000)
     ]
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = RunTable(rows).filter("val_acc > 0.97 and lr < 3").sort("val_acc")
     assert found[0].metrics["val_acc"] == 0.99
     assert math.isclose(found[-1].metrics["val_acc"], 0.98)
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_pandas_and_polars_are_imported_only_when_asked():

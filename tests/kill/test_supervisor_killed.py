@@ -76,7 +76,7 @@ def times_ran(tmp_path: Path) -> int:
 
 def settled(run: Run) -> None:
     """Wait until nobody works on the run any more."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while run.state() == RunState.running and time.monotonic() < until:
         time.sleep(0.02)
     for attempt in run.attempts():
@@ -159,13 +159,13 @@ def test_nothing_of_a_killed_supervisor_is_left(queue, tmp_path):
     run = waiting(queue, "sleeps")
     task = supervisor.Task(run.folder, run.next_number())
     process = supervisor.start_detached(task, queue.entry(run).queued.python, dict(os.environ))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not run.attempts() or not psutil.Process(process.pid).children(recursive=True)[1:]:
         assert time.monotonic() < until
         time.sleep(0.02)
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(family[0].pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert run.attempts()[0].exit().cause == "lost"

@@ -162,7 +162,7 @@ def test_one_process_drains_and_a_second_is_told_who_does(place: Place):
     assert f"Process {first.pid} on" in said and "drains this storage" in said
     until(lambda: is_running(place.run("busy")))
     assert "drains it no longer; busy go on" in place.hypertuner("queue", "stop")
-    first.wait(timeout=30)
+    first.wait(timeout=60)
     assert place.run("busy").state() == RunState.running
     place.hypertuner("stop", "busy")
 
@@ -216,7 +216,7 @@ def test_ctrl_c_ends_the_drainer_and_lets_what_runs_go_on(place: Place):
     drainer = place.start("queue", "--cpu")
     until(lambda: is_running(place.run("busy")))
     drainer.send_signal(signal.SIGINT)
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     said = (place.folder / "said.txt").read_text()
     assert "1 run still going: busy\n" in said and "waiting" not in said
     assert place.run("busy").state() == RunState.running

@@ -89,7 +89,7 @@ def test_a_forked_run_goes_on_when_its_drainer_and_its_zygote_are_gone_and_is_st
     family = psutil.Process(guard).children(recursive=True)
     place.hypertuner("stop", "long")
     assert place.exit("long").cause == "stopped"
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=60)[1]
 
 
 def test_when_a_forked_supervisor_is_killed_its_script_dies_and_the_run_goes_on_from_its_checkpoint(
@@ -103,7 +103,7 @@ def test_when_a_forked_supervisor_is_killed_its_script_dies_and_the_run_goes_on_
     family = psutil.Process(guard).children(recursive=True)
     os.kill(supervisor, signal.SIGKILL)
     finish(forking)
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=60)[1]
     assert run.attempts()[0].exit().cause == "lost"
     assert run.state() == RunState.finished and len(run.attempts()) == 2
     assert "resumes killed@last" in place.output("killed", 2)

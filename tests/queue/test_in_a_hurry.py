@@ -110,7 +110,7 @@ def test_a_detached_drainer_begins_beside_a_module_with_a_name_of_pythons_own(pl
     program = "import sys; sys.path[:1] = []; from hypertuner.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, *map(str, words)]
     subprocess.run(command, cwd=place.folder, env=script_environment({}), check=True, timeout=60)
-    until(lambda: place.run("one").state() == RunState.finished, timeout=20)
+    until(lambda: place.run("one").state() == RunState.finished)
     until(lambda: drained_by(place.queue) is None)
 
 

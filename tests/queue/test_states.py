@@ -30,8 +30,8 @@ def running(place: Place):
     until(lambda: is_running(run))
     yield run
     ask_to_stop(run.attempts()[-1])
-    until(lambda: run.state() != RunState.running, timeout=30)
-    drainer.wait(timeout=30)
+    until(lambda: run.state() != RunState.running)
+    drainer.wait(timeout=60)
 
 
 def rewritten(run: Run, **changes: object) -> None:
@@ -155,7 +155,7 @@ def test_a_stranger_that_got_the_pid_is_never_signalled():
             assert not tree.send(earlier, signal.SIGKILL)
         assert stranger.poll() is None
         assert tree.send(dataclasses.replace(mine, pid=stranger.pid, started=its_start), signal.SIGKILL)
-        assert stranger.wait(timeout=10) == -signal.SIGKILL
+        assert stranger.wait(timeout=60) == -signal.SIGKILL
     finally:
         stranger.kill()
         stranger.wait()

@@ -317,7 +317,7 @@ def test_a_script_that_is_stopped_may_save_and_is_stopped(place: Place):
     time.sleep(0.2)
     said = place.hypertuner("stop", "saves")
     assert "saves ■ stopped" in said
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     ended = place.exit("saves")
     assert (ended.state, ended.cause) == ("stopped", "stopped")
     assert [record.values["loss"] for record in place.run("saves").logged()] == [1.0, 0.5]
@@ -341,9 +341,9 @@ def test_a_script_that_ignores_sigterm_is_killed_with_all_it_started_when_its_gr
     guard, _ = pids_of(place.run("stubborn"))
     family = psutil.Process(guard).children(recursive=True)
     place.hypertuner("stop", "stubborn")
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     assert place.exit("stubborn").state == "stopped"
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
 
 
@@ -367,14 +367,14 @@ def test_when_a_supervisor_is_killed_nothing_it_started_goes_on_and_the_run_is_t
         os.kill(supervisor, signal.SIGKILL)
     if victim != "supervisor":
         os.kill(guard, signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     until(lambda: len(run.attempts()) == 2 and is_running(run))
     first = run.attempts()[0].exit()
     assert (first.state, first.cause) == ("failed", "lost")
     assert run.queued().retries == 0
     ask_to_stop(run.attempts()[-1])
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     assert run.state() == RunState.stopped
 
 
@@ -383,7 +383,7 @@ def test_a_run_that_somebody_stopped_is_not_tried_again(place: Place):
     drainer = place.start("queue", "--cpu")
     until(lambda: is_running(run))
     place.hypertuner("stop", "once")
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     assert len(run.attempts()) == 1 and not run.layout.queued.exists()
 
 
@@ -466,7 +466,7 @@ def test_stop_json_says_who_asked(place: Place):
     drainer = place.start("queue", "--cpu")
     until(lambda: is_running(run))
     ask_to_stop(run.attempts()[0])
-    drainer.wait(timeout=30)
+    drainer.wait(timeout=60)
     stop = records.read(orders.Stop, run.attempts()[0].layout.stop)
     assert stop.by and place.exit("asked").reason == f"stopped by {stop.by}"
 

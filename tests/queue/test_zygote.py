@@ -194,9 +194,9 @@ def test_two_scripts_draw_different_random_numbers(zygotes, tmp_path):
 def test_a_script_finds_torch_loaded_and_hypertuner_as_new(zygotes, tmp_path):
     source = """
         import sys, time
-        begun = time.perf_counter()
+        begun = time.process_time()
         import torch, torch._dynamo
-        print(time.perf_counter() - begun < 0.2)
+        print(time.process_time() - begun < 0.2)
         import hypertuner
         from hypertuner import settings
         print(settings.start_folder(), "hypertuner.queue" in sys.modules, "tests.queue.a_supervisor" in sys.modules)
@@ -468,7 +468,7 @@ def test_it_dies_with_its_drainer_and_what_it_forked_does_not(stubs, tmp_path):
     try:
         process.kill()
         process.wait()
-        wait_for(zygote, timeout_s=10)
+        wait_for(zygote, timeout_s=60)
         assert Path(f"/proc/{child}").exists()
     finally:
         process.stdout.close()

@@ -108,7 +108,7 @@ def test_a_signal_from_outside_ends_the_process_as_ever_and_gives_its_state(star
     process = start(WAITING)
     assert the_run().state == "running"
     process.send_signal(number)
-    assert process.wait(timeout=20) == -number
+    assert process.wait(timeout=60) == -number
     assert the_run().state == state
 
 
@@ -126,7 +126,7 @@ def test_a_scripts_own_sigterm_handler_still_decides(start, storage, tmp_path):
         """
     )
     process.terminate()
-    assert process.wait(timeout=20) == 7
+    assert process.wait(timeout=60) == 7
     assert (tmp_path / "handled").exists()
     assert the_run().state == "stopped"
 
@@ -147,7 +147,7 @@ def test_a_handler_that_saves_and_goes_on_can_save(start, storage, tmp_path):
         """
     )
     process.terminate()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert (the_run().step, the_run().metrics["loss"]) == (1, 0.5)
     assert the_run().state == "stopped"
 
@@ -163,7 +163,7 @@ def test_a_handler_set_after_the_first_log_still_works(start, storage):
         """
     )
     process.terminate()
-    assert process.wait(timeout=20) == 9
+    assert process.wait(timeout=60) == 9
     assert the_run().state == "failed"
 
 
@@ -178,7 +178,7 @@ def test_an_ignored_sigterm_stays_ignored(start, storage):
         """
     )
     process.terminate()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert the_run().state == "finished"
 
 
@@ -206,7 +206,7 @@ def test_a_caught_ctrl_c_that_lets_the_script_finish_is_finished(start, storage)
         """
     )
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert (the_run().state, the_run().step) == ("finished", 1)
 
 

@@ -77,7 +77,7 @@ class Asker:
     def names(self, query: str = "", **asked: Any) -> list[str]:
         return [row["name"] for row in self.get("/runs", query=query, **asked)["rows"]]
 
-    def until(self, holds: Any, within_s: float = 20) -> None:
+    def until(self, holds: Any, within_s: float = 60) -> None:
         end = time.monotonic() + within_s
         while not holds():
             assert time.monotonic() < end, "it never came to hold"

@@ -98,13 +98,13 @@ class Served:
         response = connection.getresponse()
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
 
-    def raw(self, data: bytes, *, within_s: float = 10) -> bytes:
-        """All that is answered to these bytes until the server closes, or falls silent."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=within_s) as connection:
+    def raw(self, data: bytes, *, head: bool = False) -> bytes:
+        """All that is answered to these bytes until the server closes the connection; or the answer's head alone."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             said = b""
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
-                while part := connection.recv(65536):
+                while not (head and b"\r\n\r\n" in said) and (part := connection.recv(65536)):
                     said += part
             return said
 
@@ -174,7 +174,7 @@ def serving(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.communicate(timeout=20)
+                process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()

@@ -95,4 +95,4 @@ def open_socket(served: Served, path: str, headers: list[tuple[str, str]], host:
     lines = [f"GET {path} HTTP/1.1", f"Host: {host or served.host}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
     lines += [f"{name}: {value}" for name, value in headers]
-    return served.raw("\r\n".join([*lines, "", ""]).encode(), within_s=1)
+    return served.raw("\r\n".join([*lines, "", ""]).encode(), head=True)

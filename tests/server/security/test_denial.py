@@ -36,7 +36,7 @@ def test_a_body_of_more_than_8_mb_is_refused_before_it_is_read(served, route: Kn
     head = f"{method} {route.path()} HTTP/1.1\r\nHost: {served.host}\r\nAuthorization: Bearer {served.token}\r\n"
     head += "X-Hypertuner: 1\r\nContent-Type: application/json\r\n"
     for length in ("1000000000", str(8 * 1024 * 1024 + 1), "9" * 30):
-        said = served.raw(f"{head}Content-Length: {length}\r\n\r\n".encode(), within_s=5)
+        said = served.raw(f"{head}Content-Length: {length}\r\n\r\n".encode(), head=True)
         assert said.split(b" ")[1] in (b"413", b"400")
     assert is_well(served)
 
@@ -104,14 +104,14 @@ def test_a_head_that_is_too_large_is_refused(served):
     large = f"X-Large: {'y' * 200_000}\r\n"
     for headers in (many, large):
         request = f"GET /api/session HTTP/1.1\r\nHost: {served.host}\r\n{headers}\r\n"
-        said = served.raw(request.encode(), within_s=3)
+        said = served.raw(request.encode(), head=True)
         assert not said.startswith(b"HTTP/1.1 200")
     assert is_well(served)
 
 
 def test_a_hundred_thousand_parameters_in_an_address_are_refused(served):
     query = "&".join(f"a{number}=1" for number in range(100_000))
-    said = served.raw(f"GET /api/runs?{query} HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode(), within_s=3)
+    said = served.raw(f"GET /api/runs?{query} HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode(), head=True)
     assert not said.startswith(b"HTTP/1.1 200")
     assert is_well(served)
 
@@ -200,7 +200,7 @@ def test_sixty_four_websockets_are_the_most(served, route: Known):
             open_.enter_context(opened())
         with pytest.raises(InvalidStatus), opened():
             pass
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while time.monotonic() < until:  # the server hears of the last ones' end a moment later
         try:
             with opened():
