@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,9 +28,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 os.environ.update(THREADS)
 
-# A deadline an example is a race against the machine's other work. CI's own profile stays: it is deterministic.
+# A deadline an example is a race against the machine's other work, and so is how long it takes to think one up. CI's
+# own profile stays: it is deterministic.
 hypothesis_settings.register_profile(
-    "house", hypothesis_settings.get_profile(hypothesis_settings.get_current_profile_name()), deadline=None
+    "house",
+    hypothesis_settings.get_profile(hypothesis_settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("house")
 

@@ -239,7 +239,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.lists(LINES, max_size=6), max_size=4), st.booleans(), st.integers(0, 400), st.integers(0, 400))
 def test_points_are_the_records_however_a_file_grew_and_whatever_is_in_it(tmp_path, pieces, torn, begin, stop):
     path = tmp_path / "metrics.jsonl"

@@ -218,7 +218,7 @@ PIECES = st.lists(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(PIECES, st.integers(0, 3), st.data())
 def test_what_is_told_is_what_a_new_fetch_would_show(tmp_path_factory, pieces, fetched_after, data):
     storage = tmp_path_factory.mktemp("storage")

@@ -200,7 +200,7 @@ def test_completion_of_a_long_query_takes_no_longer(storage, query):
         assert time.monotonic() - begun < 20  # a search that goes back and forth would take minutes
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.text(max_size=40), st.integers(0, 50))
 def test_completion_answers_whatever_was_typed(some_runs, query, position):
     found = some_runs.get("/complete", query=query, position=position)
