@@ -31,7 +31,10 @@ def test_the_demo_trains_compares_and_starts_a_seventh_run_from_the_best_weights
 
     # The commands that it ends with work as they are pasted, with the script that is there.
     changed.write_text(changed.read_text() + "\n# mine\n")
-    commands = "\n".join(line.strip() for line in done.stdout.splitlines()[-4:])
+    *_, commands, at_last = done.stdout.rstrip().split("\n\n")
+    commands = "\n".join(line.strip() for line in commands.splitlines()[1:])
+    # Where nobody sits at a terminal, it is told how to see them; at one, they are shown.
+    assert at_last.splitlines() == ["And to see them in your browser:", "  hypertuner digits.py --storage storage"]
     assert commands.partition("\n")[0].endswith("cd hypertuner-demo")
     assert commands.count("hypertuner ") == 3
     program = tmp_path / "bin" / "hypertuner"

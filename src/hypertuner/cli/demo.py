@@ -96,7 +96,11 @@ def demo(folder: Path, *, gui: bool = True) -> int:
     terminal.show_line(f"\nThat took {time.monotonic() - began:.0f} s. Three things to try next:", "bold")
     for command in next_commands(folder, seventh):
         terminal.show_line(f"  {command}")
-    return _shown(queue.storage, script) if gui and terminal.is_terminal() else 0
+    if gui and terminal.is_terminal():
+        return _shown(queue.storage, script)
+    terminal.show_line("\nAnd to see them in your browser:", "bold")
+    terminal.show_line(f"  hypertuner {_SCRIPT}{_place()}")
+    return 0
 
 
 def _shown(storage: Storage, script: Path) -> int:
@@ -134,14 +138,18 @@ def _on_path() -> str:
 def next_commands(folder: Path, seventh: _Outcome) -> list[str]:
     """Commands that work when they are pasted where the demo was started."""
     name = seventh.run.name
-    # Where the user has named a storage of their own, the commands must say which one they mean.
-    place = " --storage storage" if os.environ.get(settings.STORAGE.variable) else ""
+    place = _place()
     return [
         f"{_on_path()}cd {shlex.quote(str(folder))}",
         f"hypertuner ls '{_METRIC} > 0.95' --sort {_METRIC}{place}",
         f"hypertuner show {name}{place}",
         f"hypertuner run {_SCRIPT} --from {name}@best learning_rate=0.0001 epochs=3{place}",
     ]
+
+
+def _place() -> str:
+    """Where the user has named a storage of their own, the commands must say which one they mean."""
+    return " --storage storage" if os.environ.get(settings.STORAGE.variable) else ""
 
 
 def _copied_script(folder: Path) -> Path:
