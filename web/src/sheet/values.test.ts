@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 
+import { number } from '../parts/format';
 import { isSame, kindOf, readOne, spell, spellNumber, splitTop, type Value } from './values';
 
 const value = (text: string, kind: Parameters<typeof readOne>[1]) => {
@@ -7,7 +8,8 @@ const value = (text: string, kind: Parameters<typeof readOne>[1]) => {
   return 'value' in read ? read.value : read.problem;
 };
 
-test('a number is written shortest, and is the same number', () => {
+test('a number is written as tables write it, and is the same number', () => {
+  for (const each of [0.003, 0.0003, 0.5, -0.002]) expect(spellNumber(each)).toBe(number(each).replace('−', '-'));
   expect(spellNumber(0.0003)).toBe('3e-4');
   expect(spellNumber(0.01)).toBe('0.01');
   expect(spellNumber(128)).toBe('128');

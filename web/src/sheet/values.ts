@@ -20,10 +20,10 @@ export function kindOf(value: Value): Kind {
   return Array.isArray(value) ? 'list' : 'unknown';
 }
 
-/** How a number is written shortest: 3e-4, 0.01, 128. */
+/** All of a number, as tables write it: 3e-4, 0.003, 128. */
 export function spellNumber(value: number): string {
   const plain = String(value);
-  if (Number.isInteger(value)) return plain;
+  if (Number.isInteger(value) || Math.abs(value) >= 1e-3) return plain;
   const short = value.toExponential().replace('e+', 'e');
   return short.length < plain.length ? short : plain;
 }

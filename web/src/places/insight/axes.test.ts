@@ -55,7 +55,7 @@ test('ticks lie on the axis, few and round', () => {
   expect(ticksOf(axisOf('a', 'a', [1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 6e-5, 1e-2])).map((tick) => tick.text)).toEqual([
     '1e-5',
     '1e-4',
-    '1e-3',
+    '0.001',
     '0.01',
   ]);
   for (const values of [

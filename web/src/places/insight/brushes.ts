@@ -1,6 +1,6 @@
 /** Brushes on axes, written into the query and read back out of it: the query alone says what is filtered. */
 
-import type { Value } from '../../sheet/values';
+import { type Value, spellNumber } from '../../sheet/values';
 
 /** What one axis lets through. */
 export type Brush = { low: number; high: number } | { values: Value[] } | { missing: 'none' | 'nan' };
@@ -34,9 +34,7 @@ function literalOf(value: Value): string {
 
 /** To 4 digits: nobody brushes finer, and the query stays readable. */
 function numberText(value: number): string {
-  const rounded = Number(value.toPrecision(4));
-  const [plain, short] = [String(rounded), rounded.toExponential().replace('e+', 'e')];
-  return short.length < plain.length ? short : plain;
+  return spellNumber(Number(value.toPrecision(4)));
 }
 
 /** The brushes that a query holds on these axes, and what is left of it. */
