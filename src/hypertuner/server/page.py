@@ -26,7 +26,7 @@ _TYPES = {
 }
 _ENCODINGS = {"br": ".br", "gzip": ".gz"}
 _FOR_EVER = "public, max-age=31536000, immutable"
-_STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
+_WITHIN = tuple(re.compile(rb"<%b>(.*?)</%b>" % (tag, tag), re.DOTALL) for tag in (b"script", b"style"))
 _HASHED = re.compile(r"assets/.+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+")
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>hypertuner</title>
@@ -58,9 +58,10 @@ class Page:
                 beside = {name: path.with_name(path.name + suffix) for name, suffix in _ENCODINGS.items()}
                 encoded = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
                 self._files[path.relative_to(folder).as_posix()] = _File(path.read_bytes(), encoded, kind)
-        # The document has the styles of the page's frame in it, and no other inline style is one.
-        if self.is_built and (style := _STYLE.search(self._files["index.html"].content)):
-            self._policy = policy(style[1]).decode()
+        # What the document has in it is its own script and its own styles, and no other inline one is.
+        if self.is_built:
+            document = self._files["index.html"].content
+            self._policy = policy(*(found and found[1] for found in (tag.search(document) for tag in _WITHIN))).decode()
 
     @property
     def is_built(self) -> bool:

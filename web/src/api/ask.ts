@@ -27,18 +27,21 @@ export function address(path: string, asked: Asked = {}): string {
 
 const ask = (path: string, init: RequestInit) => answered(fetch(path, { credentials: 'same-origin', ...init }));
 
+/** What of a Response is needed to read JSON. */
+type Answer = Pick<Response, 'ok' | 'status' | 'json'>;
+
 declare global {
   interface Window {
-    /** Asked by the head of the page (public/assets/first.js); `answers` by their addresses. */
+    /** Asked by the head of the page (app/first.js); `answers` by their addresses. */
     askedFirst?: {
-      session: Promise<Response>;
-      answers: Record<string, Promise<Response>>;
+      session: Promise<Answer>;
+      answers: Record<string, Promise<Answer>>;
     };
   }
 }
 
 /** What the head of the page has asked already is taken from there, once. */
-function askedAlready(where: string): Promise<Response> | undefined {
+function askedAlready(where: string): Promise<Answer> | undefined {
   const answers = window.askedFirst?.answers;
   const found = answers?.[where];
   delete answers?.[where];
@@ -46,8 +49,8 @@ function askedAlready(where: string): Promise<Response> | undefined {
 }
 
 /** What was fetched, where that is a success. */
-export async function answered(asked: Promise<Response>): Promise<Response> {
-  let response: Response;
+export async function answered<T extends Answer>(asked: Promise<T>): Promise<T> {
+  let response: T;
   try {
     response = await asked;
   } catch (cause) {

@@ -1,5 +1,5 @@
 // Who we are to the server. The head of the page has asked it, and has swapped the token of the printed URL for a cookie
-// (public/assets/first.js).
+// (app/first.js).
 import { Refusal, answered, get } from './ask';
 import { makeStore } from './store';
 import type { Session } from './types';

@@ -11,24 +11,26 @@ import { App } from './App';
 import { rememberView } from './remembered';
 import { followTheme } from './theme';
 
+const root = createRoot(document.getElementById('page')!);
+const show = () =>
+  root.render(
+    <StrictMode>
+      <App />
+    </StrictMode>,
+  );
+
 followTheme();
 askForCurves();
-void arrive();
+// Until it is known who we are there is nothing to draw but the frame, and that is in the document.
+void begin().finally(show).then(arrive);
 
 /** A server that is not there yet is asked again until it is. */
 async function arrive(): Promise<void> {
-  await begin();
   const who = session.get();
-  if (who instanceof Refusal && who.status === 0) setTimeout(() => void arrive(), 2000);
+  if (who instanceof Refusal && who.status === 0) setTimeout(() => void begin().then(arrive), 2000);
   else if (!(who instanceof Refusal)) {
     rememberView();
     live.start();
     watchNow();
   }
 }
-
-createRoot(document.getElementById('page')!).render(
-  <StrictMode>
-    <App />
-  </StrictMode>,
-);

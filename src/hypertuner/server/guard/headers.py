@@ -6,14 +6,18 @@ import base64
 import hashlib
 
 
-def policy(style: bytes = b"") -> bytes:
-    """What a document may load: files of this server; and the one style that lies in it, if any."""
-    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
-    styles = f"'self' 'sha256-{digest}'" if style else "'self'"
+def policy(script: bytes | None = None, style: bytes | None = None) -> bytes:
+    """What a document may load: files of this server; and the one script and the one style that lie in it, if any."""
     return (
-        f"default-src 'self'; script-src 'self'; style-src {styles}; img-src 'self' data: blob:; object-src 'none'; "
-        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+        f"default-src 'self'; script-src {_self_and(script)}; style-src {_self_and(style)}; img-src 'self' data: blob:; "
+        "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ).encode()
+
+
+def _self_and(content: bytes | None) -> str:
+    if content is None:
+        return "'self'"
+    return f"'self' 'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
 
 
 ALWAYS: tuple[tuple[bytes, bytes], ...] = (

@@ -10,15 +10,15 @@ import { watched } from './watched';
 /** Until a chart has taken over; what none wants is then let go. */
 const HELD_MS = 10_000;
 
-/** Of the rows that the head of the page has asked for (public/assets/first.js); nothing where it has asked for none. */
+/** Of the rows that the head of the page has asked for (app/first.js); nothing where it has asked for none. */
 export function askForCurves(): void {
   const answers = window.askedFirst?.answers ?? {};
   const { selected, group, perRow, x, chart } = readView(url.get().params);
   if (selected === 'every' || (selected === null && group.length)) return;
   const rows = selected === null ? address('/api/runs', { limit: 60 }) : address('/api/runs/rows', { name: selected });
-  const ask = async (answer: Response) => {
+  const ask = async (answer: Pick<Response, 'ok' | 'json'>) => {
     if (!answer.ok) return;
-    const page = (await answer.clone().json()) as RunsPage;
+    const page = (await answer.json()) as RunsPage;
     const names = new Set(selected ?? runningAndLatest(page.rows));
     const shown = page.rows.filter((row) => names.has(row.name));
     const first = metricsOf(shown, null).map((one) => one.key);

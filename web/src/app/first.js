@@ -1,11 +1,12 @@
-// Before the page's own code is there: a chosen theme is set; who we are is asked, and what Runs shows first.
-try {
-  var chosen = JSON.parse(localStorage.getItem('hypertuner.theme'));
-  if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
-} catch {}
-
+// Before the page's own code is there: who we are is asked, and what Runs shows first; then a chosen theme is set.
 (function () {
   var token = new URLSearchParams(location.hash.slice(1)).get('token');
+  // An answer that is read as soon as it comes, and as often as somebody wants it.
+  var read = function (response) {
+    var body = response.json();
+    body.catch(function () {}); // Whoever wants it hears of one that is cut off.
+    return { ok: response.ok, status: response.status, json: () => body };
+  };
   // What was in the address is swapped for a cookie first: it may be good for one time only.
   var login = Promise.resolve(null);
   if (token !== null) {
@@ -14,10 +15,10 @@ try {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-Hypertuner': '1' },
       body: JSON.stringify({ token: token }),
-    });
+    }).then((response) => (response.ok ? null : read(response)));
   }
   var ask = function (path) {
-    var asked = login.then((answer) => (answer && !answer.ok ? answer.clone() : fetch(path)));
+    var asked = login.then((refusal) => refusal || fetch(path).then(read));
     asked.catch(function () {}); // Whoever waits for it hears of a server that is not there.
     return asked;
   };
@@ -37,3 +38,9 @@ try {
   }
   window.askedFirst = first;
 })();
+
+// Last, for the browser takes its time to open what it has kept, and the server answers meanwhile.
+try {
+  var chosen = JSON.parse(localStorage.getItem('hypertuner.theme'));
+  if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
+} catch {}
