@@ -18,13 +18,17 @@ function readRows(name: string[]): Promise<RunsPage> {
   return asked;
 }
 
-/** The rows of these runs, in this order; those not known yet, or gone, are left out. */
-export function useRows(names: readonly string[]): RunRow[] {
+/** The rows of these runs, in this order; those not known yet, or gone, are left out. `page`: an answer that has some of
+ * them: these are not asked for again, unless they have changed since. */
+export function useRows(names: readonly string[], page?: RunsPage): RunRow[] {
   const [held, setHeld] = useState<ReadonlyMap<string, RunRow>>(new Map());
   const known = useRef(new Set<string>());
   const key = names.join('\n');
   useEffect(() => {
     const wanted = key === '' ? [] : key.split('\n');
+    const isWanted = new Set(wanted);
+    // Of what nobody looked at for a while, no change was heard.
+    for (const name of known.current) if (!isWanted.has(name)) known.current.delete(name);
     let isGone = false;
     const read = (which: string[]) => {
       for (let at = 0; at < which.length; at += AT_ONCE) {
@@ -39,8 +43,13 @@ export function useRows(names: readonly string[]): RunRow[] {
         );
       }
     };
+    const given = page && !live.isBehind(page.revision) ? page.rows : [];
+    const came = given.filter((row) => isWanted.has(row.name) && !known.current.has(row.name));
+    if (came.length) {
+      came.forEach((row) => known.current.add(row.name));
+      setHeld((before) => new Map([...before, ...came.map((row) => [row.name, row] as const)]));
+    }
     read(wanted.filter((name) => !known.current.has(name)));
-    const isWanted = new Set(wanted);
     const stops = [
       live.on('rows', (message) => {
         const newer = message.rows.filter((row) => isWanted.has(row.name));
@@ -54,6 +63,6 @@ export function useRows(names: readonly string[]): RunRow[] {
       isGone = true;
       stops.forEach((stop) => stop());
     };
-  }, [key]);
+  }, [key, page]);
   return useMemo(() => names.flatMap((name) => held.get(name) ?? []), [names, held]);
 }

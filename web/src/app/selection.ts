@@ -24,6 +24,8 @@ interface Found {
   asked: string;
   names: readonly string[];
   matched: number;
+  /** The rows of all of the names, where they came with them. */
+  page?: RunsPage;
 }
 
 /** The run that the pointer or the keyboard is on, wherever: its row and its curves stand out. */
@@ -39,6 +41,8 @@ export interface Selection {
   matched: number;
   /** How many of those chosen by hand do not pass the filter: the table does not show them, charts do. */
   hidden: number;
+  /** Their rows, where they came with their names. */
+  page: RunsPage | undefined;
 }
 
 /** All that match, or the running and the latest of them. */
@@ -60,6 +64,7 @@ export function useSelection(): Selection {
       isEvery: selected === 'every',
       matched: isSaid ? names.length : found.matched,
       hidden: isSaid && query && isKnown ? hiddenOf(names, found.names) : 0,
+      page: isSaid ? undefined : found.page,
     };
   }, [selected, query, found]);
 }
@@ -86,12 +91,12 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((name, at) => name === b[at]);
 }
 
-async function namesOf(query: string, isAll: boolean) {
+async function namesOf(query: string, isAll: boolean): Promise<Omit<Found, 'asked'>> {
   if (isAll) return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
-  const { rows, revision } = await get<RunsPage>('/api/runs', { query, limit: 60 });
-  const names = runningAndLatest(rows);
-  live.isBehind(revision);
-  return { names, matched: names.length };
+  const page = await get<RunsPage>('/api/runs', { query, limit: 60 });
+  const names = runningAndLatest(page.rows);
+  live.isBehind(page.revision);
+  return { names, matched: names.length, page };
 }
 
 /** Of rows, the newest first: what has not begun has no curve, and takes no place. */
@@ -116,12 +121,12 @@ export function useFilterSelection(): void {
     const read = () => {
       soon = null;
       namesOf(query, isAll).then(
-        ({ names, matched }) => {
+        (found) => {
           if (isGone) return;
           byFilter.set((before) =>
-            asked === before.asked && matched === before.matched && sameNames(before.names, names)
+            asked === before.asked && found.matched === before.matched && sameNames(before.names, found.names)
               ? before
-              : { asked, names, matched },
+              : { asked, ...found },
           );
         },
         // A mistake in the query is shown below it, a lost connection at the top.

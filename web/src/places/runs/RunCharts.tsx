@@ -2,7 +2,7 @@
 // are there, and only their series are fetched.
 import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react';
 import { useStore } from '../../api/store';
-import type { Columns, MetricColumn, RunRow } from '../../api/types';
+import type { Columns, MetricColumn, RunRow, RunsPage } from '../../api/types';
 import { kept } from '../../app/kept';
 import { useKeys } from '../../app/keys';
 import { useRows } from '../../app/rows';
@@ -26,6 +26,8 @@ import { resetZoom } from './zoom';
 export interface RunChartsProps {
   /** Of the runs whose curves are shown. */
   names: readonly string[];
+  /** An answer that has rows of them. */
+  page?: RunsPage | undefined;
   /** What metrics are known to be: which way is better. */
   known?: Columns | null;
   /** What they are grouped by, for a mean a group; null: by nothing, or not known yet. */
@@ -38,8 +40,8 @@ const GAP_PX = 10;
 const HEIGHTS = { 1: 300, 2: 208, 3: 168 } as const;
 const folded = kept<readonly string[]>('folded', []);
 
-export function RunCharts({ names, known = null, grouping = null, isPanel = false }: RunChartsProps) {
-  const rows = useRows(names);
+export function RunCharts({ names, page, known = null, grouping = null, isPanel = false }: RunChartsProps) {
+  const rows = useRows(names, page);
   const [view] = useView();
   const theme = useShownTheme();
   const [link] = useState(() => new Crosshair());

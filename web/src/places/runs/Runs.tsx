@@ -125,7 +125,7 @@ export function Runs() {
           <SelectionBar />
         </div>
         <Divider />
-        <RunCharts names={selection.shown} known={known} grouping={groups.grouping} />
+        <RunCharts names={selection.shown} page={selection.page} known={known} grouping={groups.grouping} />
       </div>
       <DiffStrip names={selection.shown} ids={ids} known={known} />
     </div>
