@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.server.made import asking, end, log, make_run, start, trained
 
@@ -39,8 +39,9 @@ def read(data: bytes) -> tuple[list[Series], list[str]]:
     SeriesAnswer.model_validate(header)
     found, at = [], 4 + length
     for each in header["series"]:
-        columns = []
-        for _ in range(3):
+        even = each["even_steps"]
+        columns = [] if even is None else [[float(even[0] + at * even[1]) for at in range(each["points"])]]
+        while len(columns) < 3:
             end = at + 8 * each["points"]
             columns.append(list(struct.unpack(f"<{each['points']}d", data[at:end])))
             at = end
@@ -96,6 +97,33 @@ def resumed(run: Run, from_attempt: int, nbytes: int, how: str = "resume", paren
         )
     )  # fmt: skip
     return attempt
+
+
+STEPS = st.one_of(
+    st.lists(st.integers(-(2**60), 2**60), max_size=5),
+    st.builds(
+        lambda first, by, count: list(range(first, first + by * count, by)),
+        st.integers(-(2**60), 2**60),
+        st.integers(1, 2**55),
+        st.integers(0, 6),
+    ),
+)
+
+
+@given(STEPS)
+@example([0, 1, 2, 3])
+@example([10, 20, 40])
+@example([5, 4, 3])
+@example([1, 1])
+def test_two_numbers_tell_the_steps_where_they_do(tmp_path_factory, steps):
+    storage = tmp_path_factory.mktemp("storage")
+    attempt = start(make_run(storage, "otter"))
+    for step in steps:
+        log(attempt, step, {"loss": 0.5})
+    found = curve(storage, "otter")
+    assert found.steps == [float(step) for step in steps]
+    if steps == list(range(len(steps))) and len(steps) > 1:
+        assert found.header["even_steps"] == [0, 1]
 
 
 def test_what_a_resumed_attempt_went_back_before_is_abandoned(storage):

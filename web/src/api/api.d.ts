@@ -2045,6 +2045,11 @@ export interface components {
         SeriesHeader: {
             /** Cursor */
             cursor: string;
+            /** Even Steps */
+            even_steps: [
+                number,
+                number
+            ] | null;
             /** Marks */
             marks: components["schemas"]["Mark"][];
             /** Metric */

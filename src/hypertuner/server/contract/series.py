@@ -2,7 +2,8 @@
 
 GET /api/series answers `application/octet-stream`: u32 little-endian length of the header, the header (JSON, padded
 with spaces so that what follows begins at a multiple of 8), then for each series, one after the other: `points` float64
-steps, `points` float64 times (seconds since 1970), `points` float64 values (NaN and infinity as they are).
+steps (none where `even_steps` says them), `points` float64 times (seconds since 1970), `points` float64 values (NaN and
+infinity as they are).
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class SeriesHeader(BaseModel):
     run: str
     metric: str
     points: int
+    even_steps: tuple[int, int] | None
+    """(first, by): the step of point i is first + i * by. None where steps are not so, or too many to be looked at."""
     segments: list[Segment]
     marks: list[Mark]
     step_offset: int

@@ -9,8 +9,8 @@ import hashlib
 def policy(script: bytes | None = None, style: bytes | None = None) -> bytes:
     """What a document may load: files of this server; and the one script and the one style that lie in it, if any."""
     return (
-        f"default-src 'self'; script-src {_self_and(script)}; style-src {_self_and(style)}; img-src 'self' data: blob:; "
-        "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+        f"default-src 'self'; script-src {_self_and(script)}; style-src {_self_and(style)}; "
+        "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     ).encode()
 
 

@@ -6,6 +6,7 @@ const header = (more: Partial<SeriesHeader> = {}): SeriesHeader => ({
   run: 'calm-otter',
   metric: 'loss',
   points: 0,
+  even_steps: null,
   segments: [],
   marks: [],
   step_offset: 0,
@@ -30,7 +31,7 @@ function columns(step: number[], value: number[], more: Partial<SeriesHeader> = 
 function body(all: Columns[], pad: number): ArrayBuffer {
   const text = JSON.stringify({ series: all.map((one) => one.header), missing: ['gone'] });
   const json = new TextEncoder().encode(text.padEnd(Math.ceil((text.length + 4) / 8) * 8 - 4 + pad));
-  const parts = all.flatMap((one) => [one.step, one.time, one.value]);
+  const parts = all.flatMap((one) => [...(one.header.even_steps ? [] : [one.step]), one.time, one.value]);
   const whole = new Uint8Array(4 + json.length + parts.reduce((sum, part) => sum + part.byteLength, 0));
   new DataView(whole.buffer).setUint32(0, json.length, true);
   whole.set(json, 4);
@@ -52,6 +53,14 @@ describe('series', () => {
     expect([...series[0]!.value]).toEqual([1.5, NaN, Infinity]);
     expect([...series[1]!.time]).toEqual([1000.7]);
     expect([...series[1]!.value]).toEqual([-0.25]);
+  });
+
+  test('have the steps that two numbers tell', () => {
+    const sent = [columns([3, 13, 23], [1, 2, 3], { even_steps: [3, 10] }), columns([0, 1, 5], [1, 2, 3])];
+    expect(decode(body(sent, 0)).series.map((one) => [...one.step])).toEqual([
+      [3, 13, 23],
+      [0, 1, 5],
+    ]);
   });
 
   test('what JSON cannot hold is read from its spelling', () => {
