@@ -31,7 +31,7 @@ def test_the_page_opens_on_the_runs_and_the_token_leaves_the_address(window: Win
 @pytest.mark.parametrize(
     ("where", "rows"),
     [
-        ("/runs", "/api/runs?limit=60"),
+        ("/runs", "/api/runs?offset=0&limit=200"),
         ("/runs?sel=calm-otter,swift-fjord", "/api/runs/rows?name=calm-otter&name=swift-fjord"),
     ],
 )

@@ -30,8 +30,7 @@
   var selected = new URLSearchParams(location.search).get('sel');
   if (/^\/(runs)?$/.test(location.pathname) && !/[?&](q|sort|desc|archived)=/.test(location.search)) {
     early('/api/runs?offset=0&limit=200');
-    if (selected === null) early('/api/runs?limit=60');
-    else if (selected && selected !== '*') {
+    if (selected && selected !== '*') {
       var names = selected.split(',').slice(0, 100);
       early('/api/runs/rows?' + new URLSearchParams(names.map((name) => ['name', name])));
     }

@@ -1,22 +1,29 @@
 // Rows of the runs that somebody looks at, by name: fetched once, kept fresh by what the server says.
 import { useEffect, useMemo, useRef, useState } from 'react';
-import { get } from '../api/ask';
+import { type Asked, address, get } from '../api/ask';
 import type { RunRow, RunsPage } from '../api/types';
 import { live } from '../live/live';
 
 const AT_ONCE = 100;
 
+/** As many as a window of the table holds. */
+export const NEWEST = 200;
+
 const underway = new Map<string, Promise<RunsPage>>();
 
 /** What several parts of the page want at once is asked for once. */
-function readRows(name: string[]): Promise<RunsPage> {
-  const key = name.join('\n');
-  const found = underway.get(key);
+function readOnce(path: string, asked: Asked): Promise<RunsPage> {
+  const where = address(path, asked);
+  const found = underway.get(where);
   if (found) return found;
-  const asked = get<RunsPage>('/api/runs/rows', { name }).finally(() => underway.delete(key));
-  underway.set(key, asked);
-  return asked;
+  const page = get<RunsPage>(where).finally(() => underway.delete(where));
+  underway.set(where, page);
+  return page;
 }
+
+const readRows = (name: string[]) => readOnce('/api/runs/rows', { name });
+/** The newest of the runs that match: what the table shows first, and charts draw. */
+export const readNewest = (query: string) => readOnce('/api/runs', { query, offset: 0, limit: NEWEST });
 
 /** The rows of these runs, in this order; those not known yet, or gone, are left out. `page`: an answer that has some of
  * them: these are not asked for again, unless they have changed since. */

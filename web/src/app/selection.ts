@@ -7,6 +7,7 @@ import { makeStore, useStore } from '../api/store';
 import type { RunRow, RunsPage, Schema } from '../api/types';
 import { live } from '../live/live';
 import { toast } from '../parts/Toast';
+import { readNewest } from './rows';
 import { askedOf, changeView, useView } from './view';
 
 const LATEST = 10;
@@ -93,7 +94,7 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
 
 async function namesOf(query: string, isAll: boolean): Promise<Omit<Found, 'asked'>> {
   if (isAll) return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
-  const page = await get<RunsPage>('/api/runs', { query, limit: 60 });
+  const page = await readNewest(query);
   const names = runningAndLatest(page.rows);
   live.isBehind(page.revision);
   return { names, matched: names.length, page };

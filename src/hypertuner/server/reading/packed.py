@@ -170,8 +170,9 @@ def matching(query: Query, rows: Collection[Packed], now: float) -> list[Packed]
     if query.tests is not None and not _COMPUTED.intersection(query.names):
         # Name after name is twice as fast as row after row.
         passing = rows if isinstance(rows, list) else list(rows)
+        shapes = {row[SHAPE] for row in passing}
         for name, test in query.tests:
-            passing = _passing(passing, name, test)
+            passing = _passing(passing, shapes, name, test)
         return passing
     takers: dict[Shape, Callable[[Packed], Mapping[str, Any]]] = {}
     matches = query.matches
@@ -186,8 +187,8 @@ def matching(query: Query, rows: Collection[Packed], now: float) -> list[Packed]
     return found
 
 
-def _passing(rows: list[Packed], name: str, test: Test) -> list[Packed]:
-    places = {shape: shape.at.get(name) for shape in {row[SHAPE] for row in rows}}
+def _passing(rows: list[Packed], shapes: Collection[Shape], name: str, test: Test) -> list[Packed]:
+    places = {shape: shape.at.get(name) for shape in shapes}
     if len(places) == 1 and (place := next(iter(places.values()))) is not None:
         return [row for row in rows if test(row[place])]
     return [row for row in rows if test(NOTHING if (at := places[row[SHAPE]]) is None else row[at])]

@@ -1,6 +1,7 @@
 // The first curves are asked for when the rows that tell which they are arrive, not when there are charts to draw them.
 import { address } from '../../api/ask';
 import type { RunsPage } from '../../api/types';
+import { NEWEST } from '../../app/rows';
 import { runningAndLatest } from '../../app/selection';
 import { url } from '../../app/url';
 import { readView } from '../../app/view';
@@ -15,7 +16,10 @@ export function askForCurves(): void {
   const answers = window.askedFirst?.answers ?? {};
   const { selected, group, perRow, x, chart } = readView(url.get().params);
   if (selected === 'every' || (selected === null && group.length)) return;
-  const rows = selected === null ? address('/api/runs', { limit: 60 }) : address('/api/runs/rows', { name: selected });
+  const rows =
+    selected === null
+      ? address('/api/runs', { offset: 0, limit: NEWEST })
+      : address('/api/runs/rows', { name: selected });
   const ask = async (answer: Pick<Response, 'ok' | 'json'>) => {
     if (!answer.ok) return;
     const page = (await answer.json()) as RunsPage;

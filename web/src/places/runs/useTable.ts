@@ -4,6 +4,7 @@ import { Refusal, get } from '../../api/ask';
 import { useStore } from '../../api/store';
 import type { RunRow, RunsPage } from '../../api/types';
 import { actionsDone } from '../../app/actions';
+import { NEWEST, readNewest } from '../../app/rows';
 import { live } from '../../live/live';
 import { Windows } from '../../table/windows';
 
@@ -65,11 +66,9 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
     const windows: Windows<RunRow> = new Windows<RunRow>(
       async (offset, limit, signal) => {
         const order = { sort, ...(descending === null ? {} : { descending }) };
-        const page = await get<RunsPage>(
-          '/api/runs',
-          { query, ...order, offset, limit, archived: archived ? 'only' : null },
-          signal,
-        );
+        const asked = { query, ...order, offset, limit, archived: archived ? 'only' : null };
+        const isNewest = sort === '' && descending === null && !archived && offset === 0;
+        const page = await (isNewest ? readNewest(query) : get<RunsPage>('/api/runs', asked, signal));
         total = page.total;
         isComplete = page.is_complete;
         if (live.isBehind(page.revision)) refreshSoon();
@@ -80,6 +79,7 @@ export function useTable({ query, sort, descending, archived }: Asked): Table {
         if (!(cause instanceof Refusal)) throw cause;
         setShown((before) => ({ ...before, refusal: cause }));
       },
+      NEWEST,
     );
     next.current = windows;
     range.current = [0, 60];
