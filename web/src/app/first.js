@@ -38,6 +38,9 @@
   window.askedFirst = first;
 })();
 
+// Done: a script that is found in the document later on is nobody's of ours.
+document.currentScript.remove();
+
 // Last, for the browser takes its time to open what it has kept, and the server answers meanwhile.
 try {
   var chosen = JSON.parse(localStorage.getItem('hypertuner.theme'));

@@ -93,7 +93,11 @@ function sameNames(a: readonly string[], b: readonly string[]): boolean {
 }
 
 async function namesOf(query: string, isAll: boolean): Promise<Omit<Found, 'asked'>> {
-  if (isAll) return get<Schema<'ValueTable'>>('/api/runs/values', { column: ['name'], query, limit: MOST });
+  if (isAll) {
+    const all = { column: ['name'], query, limit: MOST };
+    const { names, matched } = await get<Schema<'ValueTable'>>('/api/runs/values', all);
+    return { names, matched };
+  }
   const page = await readNewest(query);
   const names = runningAndLatest(page.rows);
   live.isBehind(page.revision);
